@@ -1,0 +1,1 @@
+"""Pure rules: trades, states, policy, reconciliation. No I/O, no clock, no actor."""

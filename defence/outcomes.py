@@ -1,0 +1,76 @@
+"""What an outcome does to the record of its trade."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from defence.grid import clean_volume
+from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
+from defence.rules import Rules
+from defence.trade import TradeRecord
+
+FENCED = "fenced"  # how the detail of an order begins that a replaced incarnation tried to send
+
+
+def predates(record: TradeRecord, asked_at: float, now: float) -> bool:
+    """Whether a read that began at `asked_at` says nothing of this trade any more.
+
+    It began before the trade was registered or before its last outcome. A time
+    in the future of `now` is a clock that was set back: it binds nothing, else
+    the trade would be unguarded until the clock has caught up.
+    """
+    bounds = (record.registered_at, record.last_outcome_at)
+    return any(asked_at < bound <= now for bound in bounds)
+
+
+def after_outcome(
+    record: TradeRecord, intent: Intent, outcome: Outcome, now: float, rules: Rules
+) -> TradeRecord:
+    """Return the record after an outcome of one of its intents.
+
+    UNKNOWN changes nothing: the caller freezes the trade until reconciliation
+    resolves it. An order that was fenced was not tried; one that belongs to no
+    step (a close by a person) is no try of the next step.
+    """
+    if outcome.kind is OutcomeKind.UNKNOWN:
+        return record
+    if outcome.kind in (OutcomeKind.DONE, OutcomeKind.PARTIAL):
+        return _done(record, intent, outcome, now)
+    changes = replace(record, last_outcome_at=now)
+    fenced = outcome.kind is OutcomeKind.NOT_SENT and outcome.detail.startswith(FENCED)
+    if not fenced and intent.step is not None:
+        same = record.attempt_step in (None, intent.step)
+        attempts = (record.attempts if same else 0) + 1
+        # Doubled each time; the exponent is bounded so that it cannot overflow.
+        delay = rules.retry_after * 2 ** min(attempts - 1, 20)
+        changes = replace(
+            changes, attempts=attempts, attempt_step=intent.step, retry_at=now + delay
+        )
+    return revised(record, now, changes)
+
+
+def _done(record: TradeRecord, intent: Intent, outcome: Outcome, now: float) -> TradeRecord:
+    steps = record.steps
+    if intent.step is not None and intent.step not in steps:
+        steps = (*steps, intent.step)
+    changes = replace(
+        record, steps=steps, attempts=0, attempt_step=None, retry_at=0.0, last_outcome_at=now
+    )
+    if intent.kind is IntentKind.MOVE_STOP:
+        changes = replace(changes, stop_loss=intent.stop_loss, take_profit=intent.take_profit)
+    elif intent.kind in (IntentKind.CLOSE_PART, IntentKind.CLOSE):
+        asked = intent.volume if outcome.kind is OutcomeKind.DONE else 0.0
+        closed = min(outcome.volume or asked, record.volume)
+        changes = replace(
+            changes,
+            volume=clean_volume(record.volume - closed),
+            closed_volume=clean_volume(record.closed_volume + closed),
+        )
+    return revised(record, now, changes)
+
+
+def revised(record: TradeRecord, now: float, changes: TradeRecord) -> TradeRecord:
+    """Return `changes` as the next revision, or the record itself if nothing differs."""
+    if changes == record:
+        return record
+    return replace(changes, updated_at=now, revision=record.revision + 1)
