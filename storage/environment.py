@@ -1,0 +1,330 @@
+"""One LMDB environment, opened safely, written durably, grown by itself.
+
+Always `sync=True`, never `writemap`: LMDB.md has the measurements. All reads
+and writes go through records with checksums; a damaged one raises Damaged and
+never returns wrong data.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import lmdb
+
+from defence.errors import Damaged, DtmsError, FolderRefused, Stopped, StoreFull, TryAgain
+from storage import preflight
+from storage.examine import first_look
+from storage.failures import engine_path, translate, write_copy
+from storage.files import make_folder, refused, sync_folder
+from storage.layout import DATA_FILE, FORMAT, FORMAT_KEY, META
+from storage.records import Fields, decode, encode
+
+T = TypeVar("T")
+
+MAP_SIZE: Final = 16 * 1024 * 1024  # bytes; address space, not disk
+MAP_LIMIT: Final = 2**40 if sys.maxsize > 2**32 else 2**30
+_MAX_DBS: Final = 32
+_CLOSE_WAIT: Final = 5.0  # seconds
+_READERS: Final = 126
+
+
+class View:
+    """Reading inside one transaction: one consistent moment."""
+
+    def __init__(self, txn: lmdb.Transaction[bytes], handles: Mapping[str, lmdb._Database]) -> None:
+        self._txn = txn
+        self._handles = handles
+
+    def get(self, db: str, key: bytes) -> Fields | None:
+        """Return the record, None if there is none; Damaged if it is not what was written."""
+        raw = self._txn.get(key, db=self._handles[db])
+        return None if raw is None else decode(db, key, raw)
+
+    def has(self, db: str, key: bytes) -> bool:
+        """Whether there is a record under that key."""
+        return self._txn.get(key, db=self._handles[db]) is not None
+
+    def count(self, db: str) -> int:
+        """Return how many records the database holds."""
+        return self._txn.stat(self._handles[db])["entries"]
+
+    def items(
+        self, db: str, *, prefix: bytes = b"", newest_first: bool = False
+    ) -> Iterator[tuple[bytes, Fields]]:
+        """Walk the records whose key begins with `prefix`, in the keys' order or against it.
+
+        Do not change `db` while walking it: take a list first.
+        """
+        with self._txn.cursor(self._handles[db]) as cursor:
+            if newest_first:
+                found = _last(cursor, prefix)
+            else:
+                found = cursor.set_range(prefix) if prefix else cursor.first()
+            while found:
+                key, raw = cursor.item()
+                if not key.startswith(prefix):
+                    return
+                yield key, decode(db, key, raw)
+                found = cursor.prev() if newest_first else cursor.next()
+
+
+class Change(View):
+    """Reading and writing inside one transaction: all of it or nothing."""
+
+    def put(self, db: str, key: bytes, fields: Mapping[str, object]) -> None:
+        """Write a record, over an old one too."""
+        self._txn.put(key, encode(db, key, fields), db=self._handles[db])
+
+    def delete(self, db: str, key: bytes) -> bool:
+        """Delete a record; return whether there was one."""
+        return self._txn.delete(key, db=self._handles[db])
+
+
+class Environment:
+    """One LMDB environment with one owner. Made by `Environment.open`."""
+
+    def __init__(
+        self,
+        env: lmdb.Environment,
+        handles: Mapping[str, lmdb._Database],
+        name: str,
+        path: Path,
+        map_size: int,
+    ) -> None:
+        self.name = name
+        self.path = path
+        self._env: lmdb.Environment | None = env
+        self._handles = handles
+        self._map_size = map_size
+        # There is one owner, so it is never waited for. But growing moves the
+        # map, and whoever broke that rule would then read freed memory.
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    @classmethod
+    def open(
+        cls, path: Path, *, name: str, databases: Sequence[str], map_size: int = MAP_SIZE
+    ) -> Environment:
+        """Open the environment in the folder `path`, or make it there.
+
+        Call `storage.preflight.check` first: a damaged file can kill the
+        process that opens it. Raises Damaged for a file that is empty, cut,
+        not LMDB's or another environment's; FolderRefused without the right to
+        write or if a newer version made it; StoreFull without room.
+        """
+        make_folder(path)
+        data = path / DATA_FILE
+        try:
+            reason = first_look(path)
+            new = not data.exists()
+        except OSError as error:
+            raise refused(error, path, f"reading the store {name!r}") from error
+        if reason is not None:
+            raise _damaged(name, path, reason)
+        # what is there chooses its engine by its format; what is new must not
+        # depend on a variable of the host's environment
+        engine: dict[str, Any] = {"lib_version": 0} if new else {}
+        try:
+            env = lmdb.open(
+                engine_path(path),
+                map_size=map_size,
+                mode=0o600,
+                max_dbs=_MAX_DBS,
+                max_readers=_READERS,
+                sync=True,
+                metasync=True,
+                writemap=False,
+                **engine,
+            )
+        except lmdb.Error as error:
+            raise translate(error, name, path) from error
+        try:
+            handles = _prepare(env, name, path, databases)
+            if new:
+                sync_folder(path)
+        except lmdb.Error as error:
+            env.close()
+            raise translate(error, name, path) from error
+        except OSError as error:
+            env.close()
+            raise refused(error, path, f"opening the store {name!r}") from error
+        except DtmsError:
+            env.close()
+            raise
+        return cls(env, handles, name, path, max(map_size, env.info()["map_size"]))
+
+    def run(self, work: Callable[[Change], T]) -> T:
+        """Do `work` in one transaction; durable on disk when this returns.
+
+        `work` runs again from its start if the map had to grow, so it must
+        have no effect but through the `Change`. Whatever it raises undoes all.
+        Raises StoreFull, Damaged, FolderRefused, or Stopped after `close`.
+        """
+        with self._lock:
+            while True:
+                try:
+                    with self._open().begin(write=True) as txn:
+                        done = work(Change(txn, self._handles))
+                except lmdb.MapFullError:
+                    self._grow()
+                except lmdb.Error as error:
+                    raise translate(error, self.name, self.path) from error
+                else:
+                    return done
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        """Read one consistent moment: `with environment.read() as view`."""
+        with self._lock:
+            self._depth += 1
+            try:
+                with self._open().begin() as txn:
+                    yield View(txn, self._handles)
+            except lmdb.Error as error:
+                raise translate(error, self.name, self.path) from error
+            finally:
+                self._depth -= 1
+
+    def backup(self, target: Path) -> None:
+        """Write a compact, verified copy into the new folder `target`.
+
+        Another process copies and checks, so that damage cannot harm this one;
+        `target` appears only when the copy is whole. Raises FolderRefused if
+        there is something at `target`, Damaged if the copy fails its check,
+        StoreFull without room.
+        """
+        if target.exists():
+            raise FolderRefused(
+                f"there is already something at {target}",
+                field="target",
+                value=str(target),
+                remedy="choose a name that is free",
+            )
+        passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+        make_folder(passing)
+        try:
+            if preflight.available():
+                preflight.copy(self.path, passing)
+            else:
+                self._copy_here(passing)
+            try:
+                passing.rename(target)
+                sync_folder(target.parent)
+            except OSError as error:
+                raise refused(error, target, "naming the backup") from error
+        finally:
+            shutil.rmtree(passing, ignore_errors=True)  # gone already if all went well
+
+    def close(self) -> None:
+        """Close; a second time does nothing. TryAgain if a transaction does not end."""
+        if not self._lock.acquire(timeout=_CLOSE_WAIT):
+            # unmapping under a transaction that runs would kill the process
+            raise TryAgain(
+                f"the store {self.name!r} is in the middle of a transaction",
+                field=self.name,
+                remedy="close it again; at its end the process lets go of it anyway",
+            )
+        try:
+            env, self._env = self._env, None
+            if env is not None:
+                env.close()
+        finally:
+            self._lock.release()
+
+    def _open(self) -> lmdb.Environment:
+        if self._env is None:
+            raise Stopped(f"the store {self.name!r} is closed", field=self.name)
+        return self._env
+
+    def _grow(self) -> None:
+        size = self._map_size * 2
+        if size > MAP_LIMIT or self._depth:
+            why = "it is being read" if self._depth else f"it has {self._map_size} bytes"
+            raise StoreFull(
+                f"the map of the store {self.name!r} cannot grow: {why}",
+                field=self.name,
+                value=self._map_size,
+                remedy="archive what is old into a backup and start with a new data folder",
+            )
+        try:
+            self._open().set_mapsize(size)
+        except lmdb.Error as error:
+            # the old map is gone and there is no new one: never touch it again
+            self._env = None
+            raise translate(error, self.name, self.path) from error
+        self._map_size = size
+
+    def _copy_here(self, target: Path) -> None:
+        with self._lock:
+            try:
+                write_copy(self._open(), target)
+            except lmdb.Error as error:
+                raise translate(error, self.name, target) from error
+            except OSError as error:
+                raise refused(error, target, "writing a backup") from error
+        reason = preflight.check([target])[target]
+        if reason is not None:
+            raise _damaged(self.name, target, reason)
+
+
+def _prepare(
+    env: lmdb.Environment, name: str, path: Path, databases: Sequence[str]
+) -> dict[str, lmdb._Database]:
+    """Check what the engine says of the file, then open the databases."""
+    info, stat = env.info(), env.stat()
+    size = (path / DATA_FILE).stat().st_size
+    if (info["last_pgno"] + 1) * stat["psize"] > size:
+        # reading beyond the file's end is SIGBUS, not an error
+        raise _damaged(name, path, f"{DATA_FILE} is cut: {size} bytes")
+    env.reader_check()  # slots of processes that were killed
+    fresh = stat["entries"] == 0
+    with env.begin(write=True) as txn:
+        meta = env.open_db(META.encode(), txn=txn, create=fresh)
+        found = txn.get(FORMAT_KEY, db=meta)
+        if found is None:
+            if not fresh:
+                raise _damaged(name, path, "it is an LMDB file of another program")
+            fields: Fields = {"name": name, "format": FORMAT}
+            txn.put(FORMAT_KEY, encode(META, FORMAT_KEY, fields), db=meta)
+        else:
+            _same_format(decode(META, FORMAT_KEY, found), name, path)
+        handles = {db: env.open_db(db.encode(), txn=txn) for db in databases}
+    return {META: meta, **handles}
+
+
+def _same_format(fields: Fields, name: str, path: Path) -> None:
+    if fields.get("name") != name:
+        raise _damaged(name, path, f"it holds the store {fields.get('name')!r}")
+    version = fields.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        raise FolderRefused(
+            f"the store {name!r} has format {version!r}; this program knows {FORMAT}",
+            field="data_dir",
+            value=str(path),
+            remedy="run the newer DTMS that made it, or use another data folder",
+        )
+
+
+def _last(cursor: lmdb.Cursor[bytes], prefix: bytes) -> bool:
+    """Move to the last key that begins with `prefix` (or to one that does not)."""
+    stem = prefix.rstrip(b"\xff")
+    if not stem:
+        return cursor.last()
+    after = stem[:-1] + bytes((stem[-1] + 1,))
+    return cursor.prev() if cursor.set_range(after) else cursor.last()
+
+
+def _damaged(name: str, path: Path, reason: str) -> Damaged:
+    return Damaged(
+        f"the store {name!r} cannot be trusted: {reason}",
+        field=name,
+        value=str(path),
+        remedy="set it aside and restore the newest backup",
+    )

@@ -1,0 +1,237 @@
+"""The data folder: what lies where, who may use it, and opening its stores.
+
+dtms.json      marker: format, account
+token          bearer token of the HTTP interface, owner only
+guard.lock     the folder's lock (storage.locks)
+trades/ ledger/ outbox/ audit/     one LMDB environment an owner
+backups/       verified copies
+*.damaged-*    what was set aside, with the reason beside it
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from defence.errors import Damaged, FolderRefused
+from storage import preflight
+from storage.aside import set_aside
+from storage.audit import AuditStore
+from storage.files import OWNER_FILE, make_folder, refused, write_whole
+from storage.layout import DATA_FILE
+from storage.ledger import LedgerStore
+from storage.marker import MARKER, Marker, read_marker, write_marker
+from storage.outbox import OutboxStore
+from storage.trades import TradeStore
+
+ENVIRONMENTS: Final = ("trades", "ledger", "outbox", "audit")
+BACKUPS: Final = "backups"
+TOKEN: Final = "token"  # noqa: S105 - the file's name
+_SHORTEST_TOKEN: Final = 16  # characters; what is shorter was not made by us and can be guessed
+# ours, or left by the system in any folder: these do not make a folder foreign
+_OURS: Final = ("dtms.", "guard.lock")
+_NOBODYS: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"})
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Closable)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A store (or the marker) that was damaged: where it is now, and why."""
+
+    name: str
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The open stores of a folder, and what had to be set aside for it."""
+
+    trades: TradeStore
+    ledger: LedgerStore
+    outbox: OutboxStore
+    audit: AuditStore
+    set_aside: tuple[SetAside, ...] = ()
+
+    def close(self) -> None:
+        """Close all of them, also if one fails; a second time does nothing."""
+        with ExitStack() as closing:
+            for store in (self.trades, self.ledger, self.outbox, self.audit):
+                closing.callback(store.close)
+
+
+class DataFolder:
+    """A data folder that exists and is ours. Hold its `FolderLock` while using it.
+
+    Made for its owner only; a folder that exists keeps its rights. With
+    `parents` the missing folders above it are made too. Raises FolderRefused
+    for a folder of something else, a missing parent, a file in place or a
+    missing right; StoreFull without room.
+    """
+
+    def __init__(self, path: Path, *, parents: bool = False) -> None:
+        self.path = Path(path).absolute()
+        make_folder(self.path, parents=parents)
+        self._refuse_foreign()
+        try:
+            if read_marker(self.path) is None:
+                write_marker(self.path, Marker())
+        except Damaged:
+            pass  # still a marker: ours. `open_stores` sets it aside and says so
+        for name in (*ENVIRONMENTS, BACKUPS):
+            make_folder(self.path / name)
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the backups."""
+        return self.path / BACKUPS
+
+    def account(self) -> tuple[int, str] | None:
+        """Return login and server the folder belongs to, None while it is new."""
+        marker = read_marker(self.path)
+        return None if marker is None else marker.account
+
+    def bind(self, login: int, server: str) -> None:
+        """Write the account into the marker; AccountRefused if it has another."""
+        marker = read_marker(self.path) or Marker()
+        if marker.account != (login, server):
+            write_marker(self.path, marker.bound(login, server))
+
+    def token(self) -> str:
+        """Return the bearer token; it is made on the first run, for its owner only.
+
+        Call it while holding the folder's lock: two first runs would make two.
+        Raises FolderRefused for a file that holds something short or unreadable.
+        """
+        path = self.path / TOKEN
+        try:
+            if path.exists():
+                known = path.read_text(encoding="utf-8").strip()
+                if os.name != "nt" and path.stat().st_mode & 0o077:
+                    path.chmod(OWNER_FILE)
+                if 0 < len(known) < _SHORTEST_TOKEN:
+                    raise _bad_token(path, f"{len(known)} characters can be guessed")
+                if known:
+                    return known
+        except UnicodeDecodeError as error:
+            raise _bad_token(path, "it is not text") from error
+        except OSError as error:
+            raise refused(error, path, "reading the token") from error
+        made = secrets.token_urlsafe(32)
+        write_whole(path, f"{made}\n".encode())
+        return made
+
+    def _refuse_foreign(self) -> None:
+        try:
+            names = [entry.name for entry in self.path.iterdir()]
+        except OSError as error:
+            raise refused(error, self.path, "reading the data folder") from error
+        if MARKER in names:
+            return
+        foreign = sorted(
+            name for name in names if not name.startswith(_OURS) and name not in _NOBODYS
+        )
+        if foreign:
+            raise FolderRefused(
+                f"{self.path} holds {foreign[0]!r} and is no data folder of DTMS",
+                field="data_dir",
+                value=str(self.path),
+                remedy="choose an empty folder, or one that DTMS has made",
+            )
+
+
+def open_stores(folder: DataFolder, now: float) -> Stores:
+    """Check all stores in one child process, set the damaged ones aside, open all.
+
+    `now` in UTC epoch seconds stamps what is set aside. A damaged store never
+    takes another with it, and nothing is deleted. Raises FolderRefused,
+    AccountRefused, StoreFull or StartRefused; then nothing stays open.
+    """
+    aside: list[SetAside] = []
+    marker = _marker(folder, now, aside)
+    paths = {name: folder.path / name for name in ENVIRONMENTS}
+    for name, reason in _unsound(paths, marker).items():
+        aside.append(SetAside(name, set_aside(paths[name], reason, now), reason))
+    with ExitStack() as undo:
+
+        def opened(name: str, opener: Callable[[Path], S]) -> S:
+            try:
+                store = opener(paths[name])
+            except Damaged as damage:  # seen only by the engine: another store's file, a cut one
+                aside.append(
+                    SetAside(name, set_aside(paths[name], damage.message, now), damage.message)
+                )
+                store = opener(paths[name])
+            undo.callback(store.close)
+            return store
+
+        stores = Stores(
+            trades=opened("trades", lambda path: TradeStore.open(path, on_bind=folder.bind)),
+            ledger=opened("ledger", LedgerStore.open),
+            outbox=opened("outbox", OutboxStore.open),
+            audit=opened("audit", lambda path: AuditStore.open(path, secrets=[folder.token()])),
+            set_aside=tuple(aside),
+        )
+        stores = replace(stores, set_aside=tuple(aside))
+        _agree(folder, stores.trades)
+        if not marker.made:
+            write_marker(folder.path, replace(read_marker(folder.path) or marker, made=True))
+        undo.pop_all()  # all is well: they stay open
+    return stores
+
+
+def _bad_token(path: Path, reason: str) -> FolderRefused:
+    # the value is left out: an error never carries a secret
+    return FolderRefused(
+        f"the token in {path} cannot be used: {reason}",
+        field="token",
+        remedy="delete that file, and a new token is made at the next start",
+    )
+
+
+def _marker(folder: DataFolder, now: float, aside: list[SetAside]) -> Marker:
+    """Return the marker; a damaged one is set aside and written anew."""
+    try:
+        return read_marker(folder.path) or Marker()
+    except Damaged as damage:
+        path = set_aside(folder.path / MARKER, damage.message, now)
+        aside.append(SetAside("marker", path, damage.message))
+        # a folder with a marker has most likely been used: a store that is
+        # missing as well must be told, not made anew in silence
+        write_marker(folder.path, Marker(made=True))
+        return Marker(made=True)
+
+
+def _unsound(paths: dict[str, Path], marker: Marker) -> dict[str, str]:
+    """Return why each unsound store is unsound, by name."""
+    found = {}
+    reasons = preflight.check(paths.values())
+    for name, path in paths.items():
+        reason = reasons[path]
+        # once the stores have been made, a missing one is a lost one: an
+        # empty new store in its place must not pass for what it held
+        if reason is None and marker.made and not (path / DATA_FILE).exists():
+            reason = f"{DATA_FILE} is missing"
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def _agree(folder: DataFolder, trades: TradeStore) -> None:
+    """Make marker and trade store name the same account; AccountRefused if they differ."""
+    bound, named = trades.account(), folder.account()
+    if bound is None and named is not None:
+        trades.bind(*named)  # the trade store is new, the folder is not
+    elif bound is not None:
+        folder.bind(*bound)
