@@ -1,0 +1,178 @@
+"""The market behind the simulated broker: who knows the prices up to a market time.
+
+A market is a function of time: asked twice for the same span it gives the
+same ticks, however it is stepped through. Market times are milliseconds since
+the epoch, as the recording or the generator has them; they need not be near
+the present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from defence.errors import Invalid
+from terminals.prices import Series, load_prices
+from terminals.symbols import SymbolSpec
+
+Millis: TypeAlias = npt.NDArray[np.int64]
+Prices: TypeAlias = npt.NDArray[np.float64]
+
+# A pause in the ticks longer than this (and than four bars) is a closed market, not a quiet one.
+QUIET_MS: Final = 30 * 60_000
+
+
+class Ticks(NamedTuple):
+    """Quotes of one symbol in time order; three arrays of one length."""
+
+    time_msc: Millis
+    bid: Prices
+    ask: Prices
+
+
+class Price(NamedTuple):
+    """One quote."""
+
+    time_msc: int
+    bid: float
+    ask: float
+
+    @property
+    def mid(self) -> float:
+        """The price between bid and ask."""
+        return (self.bid + self.ask) / 2.0
+
+
+class Market(Protocol):
+    """Where the simulated broker takes its prices from. One broker a market."""
+
+    @property
+    def name(self) -> str:
+        """The kind of prices: `generated` or `recorded`."""
+
+    @property
+    def specs(self) -> Mapping[str, SymbolSpec]:
+        """The symbols, with their facts."""
+
+    @property
+    def start_msc(self) -> int:
+        """The market time at which a fresh broker begins."""
+
+    @property
+    def end_msc(self) -> int | None:
+        """The market time of the last price; None if prices never end."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the market has been played to its end."""
+
+    def begin(self, at_msc: int, prices: Mapping[str, float]) -> int:
+        """Take up again at a market time near the given mid prices; return the time taken.
+
+        For a broker that goes on where an earlier process stopped. Before any tick is read.
+        """
+
+    def play(self, upto_msc: int) -> None:
+        """Note that the broker has seen everything up to this time; older ticks may go."""
+
+    def ticks(self, symbol: str, after_msc: int, upto_msc: int) -> Ticks:
+        """Return the ticks with `after_msc < time <= upto_msc`."""
+
+    def price(self, symbol: str, at_msc: int) -> Price | None:
+        """Return the newest quote at a time; None before the first."""
+
+    def is_open(self, symbol: str, at_msc: int) -> bool:
+        """Whether the symbol trades at that time."""
+
+
+class RecordedMarket:
+    """Prices that were recorded, played once.
+
+    The market starts at the first moment at which every symbol has a price.
+    A symbol is closed in long pauses of its ticks (nights, weekends) and
+    after its last one; its quote then stays where it was.
+    """
+
+    def __init__(
+        self, series: Mapping[str, Series], *, specs: Mapping[str, SymbolSpec] | None = None
+    ) -> None:
+        """Raise Invalid if there are no prices, or the recordings share no time."""
+        if not series:
+            raise Invalid("no recorded prices", field="prices", remedy="name at least one file")
+        self._series = dict(series)
+        self.specs: Mapping[str, SymbolSpec] = {
+            symbol: (specs or {}).get(symbol) or one.spec for symbol, one in self._series.items()
+        }
+        first = max(self._series.values(), key=lambda one: int(one.time_msc[0]))
+        ends = min(self._series.values(), key=lambda one: int(one.time_msc[-1]))
+        self.start_msc = int(first.time_msc[0])
+        if self.start_msc > int(ends.time_msc[-1]):
+            raise Invalid(
+                f"the recordings share no time: {ends.symbol} ends before {first.symbol} begins",
+                field="prices",
+                remedy="play files of one period together",
+            )
+        self.end_msc: int | None = max(int(one.time_msc[-1]) for one in self._series.values())
+        self._played = self.start_msc
+
+    @classmethod
+    def load(cls, paths: Sequence[Path]) -> RecordedMarket:
+        """Read price files (see `terminals.prices`). Raises Invalid for what cannot be read."""
+        return cls(load_prices(paths))
+
+    @property
+    def name(self) -> str:
+        """The kind of prices."""
+        return "recorded"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be mended or made up in reading, for people."""
+        return tuple(note for one in self._series.values() for note in one.notes)
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been played."""
+        return self.end_msc is not None and self._played >= self.end_msc
+
+    def begin(self, at_msc: int, prices: Mapping[str, float]) -> int:
+        """Go on at a market time; at the start if it is outside of this recording."""
+        del prices  # recorded prices are what they are
+        inside = self.end_msc is not None and self.start_msc <= at_msc <= self.end_msc
+        self._played = at_msc if inside else self.start_msc
+        return self._played
+
+    def play(self, upto_msc: int) -> None:
+        """Note how far the recording has been played."""
+        self._played = max(self._played, upto_msc)
+
+    def ticks(self, symbol: str, after_msc: int, upto_msc: int) -> Ticks:
+        """Return the ticks of a span, as views of the arrays."""
+        one = self._series[symbol]
+        low = int(np.searchsorted(one.time_msc, after_msc, side="right"))
+        high = int(np.searchsorted(one.time_msc, upto_msc, side="right"))
+        return Ticks(one.time_msc[low:high], one.bid[low:high], one.ask[low:high])
+
+    def price(self, symbol: str, at_msc: int) -> Price | None:
+        """Return the newest quote at a time."""
+        one = self._series[symbol]
+        index = int(np.searchsorted(one.time_msc, at_msc, side="right")) - 1
+        if index < 0:
+            return None
+        return Price(int(one.time_msc[index]), float(one.bid[index]), float(one.ask[index]))
+
+    def is_open(self, symbol: str, at_msc: int) -> bool:
+        """Whether a tick is near enough on both sides."""
+        one = self._series[symbol]
+        index = int(np.searchsorted(one.time_msc, at_msc, side="right"))
+        if index == 0 or index == len(one.time_msc):
+            return False
+        pause = int(one.time_msc[index] - one.time_msc[index - 1])
+        if pause <= max(QUIET_MS, 4 * one.bar_ms):
+            return True
+        # The bar before the pause still trades to its end.
+        return at_msc - int(one.time_msc[index - 1]) <= one.bar_ms

@@ -1,0 +1,194 @@
+"""How a call of the simulated terminal goes: counted, spoiled by script, done, answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final, TypeVar
+
+from terminals import constants as mt5
+from terminals.faults import Effect, Fault, FaultScript
+from terminals.market import Market
+from terminals.protocol import Permit
+from terminals.sim_request import BadArgumentError
+from terminals.sim_server import SimulatedServer
+
+T = TypeVar("T")
+SUCCESS: Final = (mt5.RES_S_OK, "Success")
+NO_IPC: Final = (mt5.RES_E_INTERNAL_FAIL_CONNECT, "No IPC connection")
+UNNAMED: Final = (mt5.RES_E_INVALID_PARAMS, "Unnamed arguments not allowed")
+INVALID_PARAMS: Final = (mt5.RES_E_INVALID_PARAMS, "Terminal: Invalid params")
+NOT_FOUND: Final = (mt5.RES_E_NOT_FOUND, "Terminal: Not found")
+UNAUTHORISED: Final = (mt5.RES_E_AUTH_FAILED, "Terminal: Authorization failed")
+
+
+class FailError(Exception):
+    """Ends a call: it gives its failure value, and `last_error()` this code and text."""
+
+    def __init__(self, error: tuple[int, str]) -> None:
+        super().__init__(error[1])
+        self.error = error
+
+
+class Calls(SimulatedServer):
+    """The machinery under the module's functions."""
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        now: Callable[[], float],
+        speed: float,
+        step: float,
+        state: Path | None,
+        reload_state: bool,
+        demo: bool,
+        faults: Sequence[Fault],
+        hang: Callable[[float | None], None] | None,
+    ) -> None:
+        """Build the server; nothing is connected yet."""
+        super().__init__(
+            market=market,
+            now=now,
+            speed=speed,
+            step=step,
+            state=state,
+            reload_state=reload_state,
+            demo=demo,
+        )
+        self.calls: Counter[str] = Counter()
+        self._script = FaultScript(faults)
+        self._released = threading.Event()
+        self._hang = hang if hang is not None else self._wait
+        self._error: tuple[int, str] = SUCCESS
+        self._initialized = False
+
+    # -- faults ------------------------------------------------------------
+
+    def add_fault(self, fault: Fault) -> None:
+        """Let a call go wrong; `after` counts from now."""
+        with self._lock:
+            self._script.add(fault)
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        with self._lock:
+            self._script.clear()
+
+    def close(self) -> None:
+        """End for good: save, fail all calls from now on, release whoever hangs."""
+        with self._lock:
+            if not self._released.is_set():
+                self._refresh()
+                self._saved = None
+                self._save()
+            self._released.set()
+            self._initialized = False
+
+    # -- how a call goes ---------------------------------------------------
+
+    def _call(
+        self,
+        name: str,
+        work: Callable[[], T],
+        failed: T,
+        *,
+        empty: T | None = None,
+        answer: Callable[[int], T] | None = None,
+        permit: Permit | None = None,
+        connects: bool = False,
+        steps: bool = False,
+    ) -> T:
+        """Do one call: scripted faults before, the work under permit and lock, faults after."""
+        with self._lock:
+            self.calls[name] += 1
+            if not self._reachable(connects):
+                return failed
+            due = self._script.due(name)
+        forced: int | None = None
+        for fault in due:
+            if fault.when == "before":
+                if fault.effect in (Effect.UNKNOWN, Effect.EMPTY):
+                    return self._lost(fault, failed, empty)
+                if fault.effect is Effect.RETCODE:
+                    forced = fault.retcode
+                self._suffer(fault)
+        # The permit comes before the lock: whoever waits for the permit holds nothing here.
+        with permit if permit is not None else nullcontext():
+            result, done = self._work(work, failed, forced, answer, connects, steps)
+        for fault in due if done else ():
+            if fault.when == "after":
+                if fault.effect in (Effect.UNKNOWN, Effect.EMPTY):
+                    return self._lost(fault, failed, empty)
+                if fault.effect is Effect.RETCODE and answer is not None and fault.retcode:
+                    with self._lock:
+                        result = answer(fault.retcode)
+                self._suffer(fault)
+        return result
+
+    def _work(
+        self,
+        work: Callable[[], T],
+        failed: T,
+        forced: int | None,
+        answer: Callable[[int], T] | None,
+        connects: bool,
+        steps: bool,
+    ) -> tuple[T, bool]:
+        """Do a call's own work; return the answer, and whether the terminal gave it."""
+        with self._lock:
+            if not self._reachable(connects):  # it may have been closed while the call hung
+                return failed, False
+            self._error = SUCCESS
+            if steps:
+                self._clock.step_on()
+            self._refresh()
+            try:
+                if self._trouble is not None and not connects:
+                    raise FailError((mt5.RES_E_INTERNAL_FAIL_RECEIVE, self._trouble))
+                if forced is not None and answer is not None:
+                    return answer(forced), True
+                result = work()
+            except (FailError, BadArgumentError) as error:
+                self._error = error_of(error)
+                return failed, True
+            self._save()
+            return result, True
+
+    def _reachable(self, connects: bool) -> bool:
+        if self._released.is_set() and connects:
+            self._error = (mt5.RES_E_INTERNAL_FAIL_INIT, "IPC initialize failed, terminal closed")
+            return False
+        if not self._initialized and not connects:
+            self._error = NO_IPC
+            return False
+        return True
+
+    def _lost(self, fault: Fault, failed: T, empty: T | None) -> T:
+        with self._lock:
+            if fault.effect is Effect.EMPTY and empty is not None:
+                self._error = SUCCESS
+                return empty
+            self._error = fault.error
+            return failed
+
+    def _suffer(self, fault: Fault) -> None:
+        """Wait, raise or lose the broker. Called with neither lock nor permit held."""
+        if fault.effect in (Effect.HANG, Effect.DELAY):
+            self._hang(fault.seconds)
+        elif fault.effect is Effect.DISCONNECT:
+            self.disconnect(fault.seconds)
+        elif fault.effect is Effect.RAISE:
+            raise ConnectionError(f"scripted fault in {fault.call}")
+
+    def _wait(self, seconds: float | None) -> None:
+        self._released.wait(seconds)
+
+
+def error_of(error: FailError | BadArgumentError) -> tuple[int, str]:
+    if isinstance(error, FailError):
+        return error.error
+    return mt5.RES_E_INVALID_PARAMS, str(error)

@@ -1,0 +1,359 @@
+"""The simulated broker's memory in a file, so that the broker outlives the guard.
+
+    {"account": {"login", "server", "balance", "leverage", "margin_mode", ...},
+     "positions": [fields of TradePosition],
+     "orders": [fields of TradeOrder],            working ones
+     "history": {"orders": [...], "deals": [...]},
+     "market": {"name", "time_msc", "wall", "prices"}}
+
+A person or a program may write it by hand: only a position's `symbol` is
+required. `market` says at which market time, and when by the caller's clock,
+the file was written. Whoever goes on from the file takes the market up at
+that time and lets it run on for as long as nobody was there, five minutes of
+the caller's clock at most: a stop that was reached meanwhile has triggered,
+and a recording put aside overnight has not run out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from defence.errors import Invalid
+from terminals import constants as mt5
+from terminals.book import Book, OpenPosition, SimAccount
+from terminals.market import Price
+from terminals.sim_json import Document
+from terminals.structs import AccountInfo, TradeDeal, TradeOrder, TradePosition
+from terminals.symbols import SymbolSpec
+
+_TOP: Final = ("account", "positions", "orders", "history", "market")
+_MODES: Final = {"netting": 0, "exchange": 1, "hedging": 2}
+_REPLACE_TRIES: Final = 10
+_REPLACE_PAUSE: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketMark:
+    """Where the market stood when the file was written."""
+
+    name: str
+    time_msc: int
+    wall: float
+    prices: Mapping[str, float]  # mid prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A state file's content, checked, with what was left out still left out."""
+
+    account: SimAccount
+    positions: tuple[Mapping[str, Any], ...]
+    orders: tuple[TradeOrder, ...]
+    past_orders: tuple[TradeOrder, ...] | None  # None: the file says nothing of the past
+    deals: tuple[TradeDeal, ...] | None
+    mark: MarketMark | None
+
+    def anchors(self) -> dict[str, float]:
+        """Return a price near which each symbol should trade: the mark's, else the positions'."""
+        found: dict[str, float] = {}
+        for row in self.positions:
+            price = row.get("price_current") or row.get("price_open")
+            if price:
+                found[row["symbol"]] = price
+        return {**found, **(self.mark.prices if self.mark is not None else {})}
+
+
+class StateFile:
+    """The file, and whether somebody else has written it since."""
+
+    def __init__(self, path: Path, specs: Mapping[str, SymbolSpec]) -> None:
+        """Only remember; nothing is read yet."""
+        self.path = path
+        self._specs = specs
+        self._signature: tuple[int, int, int] | None = None
+
+    def changed(self) -> bool:
+        """Whether the file is another one than was last read or written here."""
+        return self._stat() not in (None, self._signature)
+
+    def read(self) -> Loaded | None:
+        """Return the content; None if there is no file. Raises Invalid naming the place."""
+        signature = self._stat()
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(
+                f"{self.path} cannot be read: {error}", field="sim_state", remedy="check the file"
+            ) from error
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Invalid(
+                f"{self.path} is not JSON: {error}", field="sim_state", remedy="correct the file"
+            ) from error
+        loaded = _Reader(self.path, self._specs).read(raw)
+        self._signature = signature
+        return loaded
+
+    def write(self, book: Book, mark: MarketMark) -> None:
+        """Replace the file in one step. Raises OSError if the disk or the folder refuse."""
+        text = json.dumps(_content(book, mark), indent=1)
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            _replace(draft, self.path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
+        self._signature = self._stat()
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _replace(draft: Path, path: Path) -> None:
+    """Rename over the old file; Windows refuses that for as long as somebody reads it."""
+    for attempt in range(_REPLACE_TRIES):
+        try:
+            draft.replace(path)
+        except PermissionError:
+            if attempt == _REPLACE_TRIES - 1:
+                raise
+            time.sleep(_REPLACE_PAUSE)
+        else:
+            return
+
+
+def _content(book: Book, mark: MarketMark) -> dict[str, object]:
+    account = {one.name: getattr(book.account, one.name) for one in fields(SimAccount)}
+    return {
+        "account": account,
+        "positions": [position_struct(one)._asdict() for one in book.positions.values()],
+        "orders": [one._asdict() for one in book.orders.values()],
+        "history": {
+            "orders": [one._asdict() for one in book.past_orders],
+            "deals": [one._asdict() for one in book.deals],
+        },
+        "market": {
+            "name": mark.name,
+            "time_msc": mark.time_msc,
+            "wall": mark.wall,
+            "prices": dict(mark.prices),
+        },
+    }
+
+
+def position_struct(one: OpenPosition) -> TradePosition:
+    """Return a position as the terminal shows it."""
+    return TradePosition(
+        ticket=one.ticket,
+        time=one.time_msc // 1000,
+        time_msc=one.time_msc,
+        time_update=one.time_update_msc // 1000,
+        time_update_msc=one.time_update_msc,
+        type=one.type,
+        magic=one.magic,
+        identifier=one.identifier,
+        reason=one.reason,
+        volume=one.volume,
+        price_open=one.price_open,
+        sl=one.sl,
+        tp=one.tp,
+        price_current=one.price_current,
+        swap=one.swap,
+        profit=one.profit,
+        symbol=one.symbol,
+        comment=one.comment,
+        external_id=one.external_id,
+    )
+
+
+class _Reader(Document):
+    """Reads a state document."""
+
+    def __init__(self, path: Path, specs: Mapping[str, SymbolSpec]) -> None:
+        super().__init__(path)
+        self._specs = specs
+
+    def read(self, raw: object) -> Loaded:
+        if not isinstance(raw, dict):
+            self.refuse("$", raw, "is no object", 'write {"account": {...}, "positions": [...]}')
+        top = self.mapping("$", raw, _TOP)
+        account = self._account(top.get("account"))
+        rows = enumerate(self.items("positions", top.get("positions")))
+        positions = tuple(self._position(f"positions[{index}]", row) for index, row in rows)
+        self._unique(positions, account)
+        orders = tuple(self.structs("orders", top.get("orders"), TradeOrder))
+        for index, order in enumerate(orders):
+            self._symbol(f"orders[{index}].symbol", order.symbol)
+        past = top.get("history")
+        history = self.mapping("history", past, ("orders", "deals"))
+        past_orders = tuple(self.structs("history.orders", history.get("orders"), TradeOrder))
+        deals = tuple(self.structs("history.deals", history.get("deals"), TradeDeal))
+        return Loaded(
+            account=account,
+            positions=positions,
+            orders=orders,
+            past_orders=None if past is None else past_orders,
+            deals=None if past is None else deals,
+            mark=self._mark(top.get("market")),
+        )
+
+    def _account(self, value: object) -> SimAccount:
+        own = {one.name for one in fields(SimAccount)}
+        names = own | set(AccountInfo()._asdict())  # the others follow from these: not read
+        given = {k: v for k, v in self.mapping("account", value, names).items() if v is not None}
+        account = SimAccount()
+        if "margin_mode" in given:
+            account.margin_mode = self._mode(given["margin_mode"])
+        for name in ("login", "leverage"):
+            if name in given:
+                setattr(account, name, self.whole(f"account.{name}", given[name], 1))
+        for name in ("balance", "commission_per_lot", "stop_out_level"):
+            if name in given:
+                least = float("-inf") if name == "balance" else 0.0
+                setattr(account, name, self.number(f"account.{name}", given[name], least))
+        for name in ("server", "currency", "company", "name"):
+            if name in given:
+                setattr(account, name, self.text(f"account.{name}", given[name]))
+        for name in ("trade_allowed", "trade_expert"):
+            if name in given:
+                setattr(account, name, self.flag(f"account.{name}", given[name]))
+        return account
+
+    def _mode(self, value: object) -> int:
+        mode = _MODES.get(value.lower()) if isinstance(value, str) else value
+        if isinstance(mode, bool) or mode not in (0, 1, 2) or not isinstance(mode, int):
+            self.refuse(
+                "account.margin_mode",
+                value,
+                f"{value!r} is no margin mode",
+                "0 or netting, 1 or exchange, 2 or hedging",
+            )
+        return mode
+
+    def _position(self, place: str, row: object) -> Mapping[str, Any]:
+        given = self.fields(place, row, TradePosition)
+        if "symbol" not in given:
+            self.refuse(f"{place}.symbol", None, "is missing", "name the symbol")
+        self._symbol(f"{place}.symbol", given["symbol"])
+        if given.get("type", 0) not in (mt5.POSITION_TYPE_BUY, mt5.POSITION_TYPE_SELL):
+            self.refuse(
+                f"{place}.type", given["type"], "is neither 0 (buy) nor 1 (sell)", "mend it"
+            )
+        for name in ("ticket", "identifier"):
+            if name in given:
+                self.whole(f"{place}.{name}", given[name], 1)
+        for name in ("volume", "price_open"):
+            if name in given and given[name] <= 0.0:
+                self.refuse(f"{place}.{name}", given[name], "is not above 0", "correct the value")
+        for name in ("sl", "tp", "price_current"):
+            self.number(f"{place}.{name}", given.get(name, 0.0), 0.0)
+        return given
+
+    def _symbol(self, place: str, symbol: str) -> None:
+        if symbol not in self._specs:
+            known = ", ".join(sorted(self._specs))
+            self.refuse(place, symbol, f"{symbol!r} is no symbol of this market", f"it has {known}")
+
+    def _unique(self, rows: tuple[Mapping[str, Any], ...], account: SimAccount) -> None:
+        names = ("ticket", "identifier") if account.hedging else ("ticket", "identifier", "symbol")
+        for name in names:
+            seen: set[object] = set()
+            for index, row in enumerate(rows):
+                value = row.get(name, row.get("ticket") if name == "identifier" else None)
+                if value is not None and value in seen:
+                    what = f"{value!r} is there twice"
+                    if name == "symbol":
+                        what += ", and a netting account has one position a symbol"
+                    self.refuse(f"positions[{index}].{name}", value, what, "correct one of them")
+                seen.add(value)
+
+    def _mark(self, value: object) -> MarketMark | None:
+        if value is None:
+            return None
+        given = self.mapping("market", value, ("name", "time_msc", "wall", "prices"))
+        prices = given.get("prices") or {}
+        if not isinstance(prices, dict):
+            self.refuse("market.prices", prices, "is no object", "write {...}")
+        least = 1e-9
+        return MarketMark(
+            name=self.text("market.name", given.get("name", "")),
+            time_msc=self.whole("market.time_msc", given.get("time_msc", 0)),
+            wall=self.number("market.wall", given.get("wall", 0.0)),
+            prices={
+                symbol: self.number(f"market.prices.{symbol}", price, least)
+                for symbol, price in prices.items()
+                if symbol in self._specs
+            },
+        )
+
+
+def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None], at: int) -> None:
+    """Put a file's content into a book, filling in what was left out, at market time `at` (ms).
+
+    What the file says of the past replaces the book's past; a file that says
+    nothing of it leaves it alone.
+    """
+    book.account = loaded.account
+    if loaded.past_orders is not None and loaded.deals is not None:
+        book.past_orders[:] = loaded.past_orders
+        book.deals[:] = loaded.deals
+    book.orders = {one.ticket: one for one in loaded.orders}
+    before = dict(book.positions)
+    taken = [
+        row[name] for row in loaded.positions for name in ("ticket", "identifier") if name in row
+    ]
+    book.next_ticket = max([book.next_ticket, *(int(one) + 1 for one in taken)])
+    book.renumber()
+    book.positions = {}
+    for row in loaded.positions:
+        one = _position(book, row, broker_price.get(row["symbol"]), at)
+        old = before.get(one.ticket)
+        if old is not None and old.sl == one.sl and old.tp == one.tp:
+            one.seen_msc = old.seen_msc
+        book.positions[one.ticket] = one
+    book.explain(at)
+
+
+def _position(book: Book, row: Mapping[str, Any], price: Price | None, at_msc: int) -> OpenPosition:
+    long = row.get("type", mt5.POSITION_TYPE_BUY) == mt5.POSITION_TYPE_BUY
+    quoted = 0.0 if price is None else (price.ask if long else price.bid)
+    opened = row.get("price_open") or quoted or 1.0
+    ticket = row.get("ticket") or row.get("identifier") or book.ticket()
+    time_msc = row.get("time_msc") or row.get("time", 0) * 1000 or at_msc
+    updated = row.get("time_update_msc") or row.get("time_update", 0) * 1000 or time_msc
+    return OpenPosition(
+        ticket=ticket,
+        identifier=row.get("identifier") or ticket,
+        symbol=row["symbol"],
+        type=row.get("type", mt5.POSITION_TYPE_BUY),
+        volume=row.get("volume", 0.1),
+        price_open=opened,
+        time_msc=time_msc,
+        time_update_msc=updated,
+        sl=row.get("sl", 0.0),
+        tp=row.get("tp", 0.0),
+        magic=row.get("magic", 0),
+        reason=row.get("reason", mt5.POSITION_REASON_CLIENT),
+        swap=row.get("swap", 0.0),
+        comment=row.get("comment", ""),
+        external_id=row.get("external_id", ""),
+        price_current=row.get("price_current") or opened,
+        profit=row.get("profit", 0.0),
+        seen_msc=at_msc,
+    )
