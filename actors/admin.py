@@ -1,0 +1,242 @@
+"""Admin: the ops' door. Every command is checked, audited, then handed to who does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from actors.actor import Context, Forwarded, GuardActor
+from actors.events import Kind
+from actors.mailbox import Lane
+from actors.messages import (
+    Acknowledge,
+    BackUp,
+    Command,
+    Flatten,
+    Freeze,
+    Reconcile,
+    ResetBudget,
+    ResolveIntent,
+    RestartChild,
+    SetControl,
+    StrikeChild,
+)
+from actors.monitor import ARMED, OBSERVE
+from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
+from defence.errors import Conflict, DtmsError, Forbidden, Invalid, NotFound
+from storage.audit import AuditStore
+from storage.audited import AuditEntry, ControlState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """The store, the control state at start, and what is allowed."""
+
+    store: AuditStore
+    control: SetControl
+    chaos: bool
+    login: Callable[[], int | None]
+    shut_down: Callable[[str], None]
+    allow_armed: bool = True
+    children: tuple[str, ...] = field(default=START_ORDER)
+
+
+class Admin(GuardActor):
+    """Owns the audit and the control state (mode, pause)."""
+
+    def __init__(self, context: Context, settings: AdminSettings) -> None:
+        super().__init__(context)
+        self._settings = settings
+        self._control = settings.control
+        self._commands: Mapping[str, Callable[[Command], object]] = {
+            "restart": self._restart,
+            "reset-budget": self._reset_budget,
+            "pause": self._pause,
+            "resume": self._resume,
+            "set-mode": self._set_mode,
+            "reconcile": self._reconcile,
+            "backup": self._backup,
+            "resolve": self._resolve,
+            "acknowledge": self._acknowledge,
+            "freeze": self._freeze,
+            "flatten": self._flatten,
+            "shutdown": self._shutdown,
+            "kill": self._strike,
+            "hang": self._strike,
+        }
+
+    def on_start(self) -> None:
+        """Take the stored control state over, if this is not the first incarnation."""
+        stored = self._settings.store.control()
+        if self.context.incarnation > 1 and stored.mode is not None:
+            self._control = SetControl(
+                stored.mode, stored.paused, stored.by or "", stored.why or ""
+            )
+
+    def receive(self, message: object) -> object:
+        """See DESIGN, Control."""
+        if not isinstance(message, Command):
+            return super().receive(message)
+        do = self._commands.get(message.command)
+        try:
+            if do is None:
+                raise NotFound(
+                    f"there is no command {message.command!r}",
+                    field="command",
+                    value=message.command,
+                    remedy=f"one of {', '.join(self._commands)}",
+                )
+            result = do(message)
+        except DtmsError as error:
+            self._audit(message, f"refused: {error}")
+            raise
+        self._audit(message, "accepted")
+        self.emit(Kind.COMMAND, command=message.command, by=message.by, **message.arguments)
+        return result
+
+    def _audit(self, message: Command, result: str) -> None:
+        entry = AuditEntry(
+            at=self.clock.wall(),
+            command=message.command,
+            by=message.by,
+            arguments={key: str(value) for key, value in message.arguments.items()},
+            result=result,
+        )
+        try:
+            with self.context.lease.hold():
+                self._settings.store.append(entry)
+        except DtmsError as error:
+            # Ops must be able to freeze and flatten when the disk is full.
+            self.context.log.error("the audit cannot be written: {}", error)
+
+    # -- the commands
+
+    def _restart(self, message: Command) -> Forwarded:
+        return self.forward(ROOT, RestartChild(self._child(message), message.by, message.id))
+
+    def _reset_budget(self, message: Command) -> Forwarded:
+        return self.forward(ROOT, ResetBudget(self._child(message), message.by, message.id))
+
+    def _strike(self, message: Command) -> Forwarded:
+        if not self._settings.chaos:
+            raise Forbidden(
+                f"{message.command} is for chaos tests",
+                field="command",
+                value=message.command,
+                remedy="start the guard with --chaos",
+            )
+        seconds = message.arguments.get("seconds")
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0
+        ):
+            raise Invalid("must be a number above 0", field="seconds", value=seconds)
+        strike = StrikeChild(
+            self._child(message),
+            message.command,
+            None if seconds is None else float(seconds),
+            message.id,
+        )
+        return self.forward(ROOT, strike)
+
+    def _pause(self, message: Command) -> Forwarded:
+        return self._set_control(message, paused=True)
+
+    def _resume(self, message: Command) -> Forwarded:
+        return self._set_control(message, paused=False)
+
+    def _set_mode(self, message: Command) -> Forwarded:
+        mode = message.arguments.get("mode")
+        if mode not in (ARMED, OBSERVE):
+            raise Invalid("unknown mode", field="mode", value=mode, remedy=f"{OBSERVE} or {ARMED}")
+        if mode == ARMED:
+            freeze = Freeze(False, message.by)
+            self.context.post.send(CONNECTOR, freeze, lane=Lane.CONTROL, sticky=True)
+        return self._set_control(message, mode=str(mode))
+
+    def _set_control(
+        self, message: Command, *, mode: str | None = None, paused: bool | None = None
+    ) -> Forwarded:
+        control = SetControl(
+            mode=self._control.mode if mode is None else mode,
+            paused=self._control.paused if paused is None else paused,
+            by=message.by,
+            why=str(message.arguments.get("why", "")),
+        )
+        self._keep(control)
+        return Forwarded(MONITOR, control, Lane.CONTROL, sticky=True)
+
+    def _keep(self, control: SetControl) -> None:
+        state = ControlState(
+            mode=control.mode,
+            paused=control.paused,
+            by=control.by,
+            why=control.why,
+            at=self.clock.wall(),
+        )
+        with self.context.lease.hold():
+            self._settings.store.set_control(state)
+        self._control = control
+
+    def _reconcile(self, message: Command) -> Forwarded:
+        return self.forward(RECOVERY, Reconcile(f"asked by {message.by}"), lane=Lane.REPLY)
+
+    def _backup(self, message: Command) -> Forwarded:
+        return self.forward(REGISTRY, BackUp(), lane=Lane.REPLY)
+
+    def _resolve(self, message: Command) -> Forwarded:
+        intent, done = message.arguments.get("intent"), message.arguments.get("done")
+        if not isinstance(intent, str) or not intent:
+            raise Invalid(
+                "must be an intent's id", field="intent", value=intent, remedy="see the actions"
+            )
+        if not isinstance(done, bool):
+            raise Invalid("must be true or false", field="done", value=done)
+        return self.forward(REGISTRY, ResolveIntent(intent, done, message.by), lane=Lane.REPLY)
+
+    def _acknowledge(self, message: Command) -> Forwarded:
+        alert = message.arguments.get("alert")
+        if alert is not None and not isinstance(alert, str):
+            raise Invalid("must be an alert's id or key", field="alert", value=alert)
+        return self.forward(ALERT, Acknowledge(alert, message.by), lane=Lane.REPLY)
+
+    def _freeze(self, message: Command) -> Forwarded:
+        """Straight to the connector: it must work without monitor and store.
+
+        The mode becomes observe too, so that a restart does not thaw it.
+        """
+        why = str(message.arguments.get("why", ""))
+        control = SetControl(OBSERVE, self._control.paused, message.by, why)
+        try:
+            self._keep(control)
+        except DtmsError as error:
+            self.context.log.error("frozen, but it cannot be stored: {}", error)
+        self.context.post.send(MONITOR, control, lane=Lane.CONTROL, sticky=True)
+        return Forwarded(CONNECTOR, Freeze(True, message.by, why), Lane.CONTROL, sticky=True)
+
+    def _flatten(self, message: Command) -> Forwarded:
+        confirm, login = message.arguments.get("confirm"), self._settings.login()
+        if login is None:
+            raise Conflict("the account is not known yet", remedy="wait until it is connected")
+        if isinstance(confirm, bool) or confirm != login:
+            raise Invalid(
+                "must be the login of the account that is to be closed",
+                field="confirm",
+                value=confirm,
+                remedy='send {"confirm": <login>}',
+            )
+        return self.forward(CONNECTOR, Flatten(message.by, message.id))
+
+    def _shutdown(self, message: Command) -> object:
+        self._settings.shut_down(message.by)
+        return {"stopping": True}
+
+    def _child(self, message: Command) -> str:
+        child = message.arguments.get("child")
+        if child not in self._settings.children:
+            raise NotFound(
+                f"there is no child {child!r}",
+                field="child",
+                value=child,
+                remedy=f"one of {', '.join(self._settings.children)}",
+            )
+        return str(child)

@@ -1,0 +1,140 @@
+"""Alert: the outbox, and telling people until somebody has acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from actors.actor import Context, GuardActor
+from actors.events import Kind
+from actors.messages import Acknowledge, ListAlerts, Raise, Repeat
+from defence.alerts import Alert, Notice, Severity
+from defence.errors import NotFound, StoreFull
+from storage.outbox import OutboxStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """Times in seconds. `deliver` brings an alert to people beyond log and gateway, or is None.
+
+    It must return soon: an actor that hangs in it is replaced.
+    """
+
+    store: OutboxStore
+    repeat_after: float = 300.0
+    deliver: Callable[[Alert], None] | None = None
+
+
+class AlertActor(GuardActor):
+    """Owns the alert outbox."""
+
+    def __init__(self, context: Context, settings: AlertSettings) -> None:
+        super().__init__(context)
+        self._settings = settings
+        self._alerts: dict[str, Alert] = {}
+
+    def on_start(self) -> None:
+        """Load the outbox and go on telling what nobody has acknowledged."""
+        self._alerts = dict(self._settings.store.load())
+        for alert in self._alerts.values():
+            if alert.acknowledged_at is None:
+                self._emit(alert, told=False)
+        self.later(self._settings.repeat_after / 4, Repeat(), merge="repeat")
+
+    def receive(self, message: object) -> object:
+        """See `actors.messages`, alert."""
+        match message:
+            case Raise():
+                self._raise(message.notice)
+            case Acknowledge():
+                return self._acknowledge(message)
+            case ListAlerts():
+                return tuple(sorted(self._alerts.values(), key=lambda a: -a.last_at))
+            case Repeat():
+                self._repeat()
+            case _:
+                return super().receive(message)
+        return None
+
+    def _raise(self, notice: Notice) -> None:
+        now = self.clock.wall()
+        known = next(
+            (a for a in self._alerts.values() if a.key == notice.key and a.acknowledged_at is None),
+            None,
+        )
+        if known is None:
+            alert = Alert(
+                id=self.context.runtime.new_id(),
+                key=notice.key,
+                severity=notice.severity,
+                title=notice.title,
+                text=notice.text,
+                raised_at=now,
+                last_at=now,
+            )
+        else:
+            alert = replace(known, text=notice.text, last_at=now, count=known.count + 1)
+        if known is None or self._due(alert, now):
+            self._tell_people(alert, now)
+        else:
+            self._keep(alert)
+
+    def _due(self, alert: Alert, now: float) -> bool:
+        return alert.told_at is None or now - alert.told_at >= self._settings.repeat_after
+
+    def _tell_people(self, alert: Alert, now: float) -> None:
+        alert = replace(alert, told_at=now, told=alert.told + 1)
+        self._keep(alert)
+        self._emit(alert, told=True)
+        if self._settings.deliver is not None:
+            try:
+                self._settings.deliver(alert)
+            except Exception as error:  # noqa: BLE001 - a broken channel must not stop the others
+                self.context.log.error("alert {} could not be delivered: {}", alert.key, error)
+
+    def _keep(self, alert: Alert) -> None:
+        self._alerts[alert.id] = alert
+        try:
+            with self.context.lease.hold():
+                self._settings.store.put(alert)
+        except StoreFull as full:
+            # Telling people matters more than remembering that they were told.
+            self.context.log.error("the outbox is full, the alert is kept in memory: {}", full)
+
+    def _emit(self, alert: Alert, *, told: bool) -> None:
+        self.emit(
+            Kind.ALERT,
+            key=alert.key,
+            severity=alert.severity.value,
+            title=alert.title,
+            text=alert.text,
+            count=alert.count,
+            told=told,
+        )
+
+    def _repeat(self) -> None:
+        now = self.clock.wall()
+        for alert in list(self._alerts.values()):
+            waits = alert.acknowledged_at is None and alert.severity is not Severity.INFO
+            if waits and self._due(alert, now):
+                self._tell_people(alert, now)
+        self.later(self._settings.repeat_after / 4, Repeat(), merge="repeat")
+
+    def _acknowledge(self, message: Acknowledge) -> object:
+        wanted = [
+            alert
+            for alert in self._alerts.values()
+            if alert.acknowledged_at is None and message.alert_id in (None, alert.id, alert.key)
+        ]
+        if not wanted and message.alert_id is not None:
+            raise NotFound(
+                "no open alert has this id or key",
+                field="alert",
+                value=message.alert_id,
+                remedy="see the list of alerts",
+            )
+        for alert in wanted:
+            now = self.clock.wall()
+            self._keep(replace(alert, acknowledged_at=now, acknowledged_by=message.by))
+            self.emit(Kind.ACKNOWLEDGED, key=alert.key, by=message.by)
+        return {"acknowledged": len(wanted)}

@@ -1,0 +1,234 @@
+"""One life of a child, stepped by either runtime; every way to die is one report."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+from actors.actor import Context, Forwarded, GuardActor
+from actors.events import Kind
+from actors.mailbox import End, Lane, Letter
+from actors.messages import Answer, ExitReport, Hang, Kill, Stop
+from actors.points import Killed
+from actors.post import inside
+from defence.errors import DtmsError, Fault, StartRefused
+
+
+class Step(StrEnum):
+    """What one step came to."""
+
+    WORKED = "worked"
+    IDLE = "idle"
+    DONE = "done"  # dead, stopped or fenced: never step it again
+
+
+class Abandoned(BaseException):
+    """Raised out of a simulated hang: the handler never returns, its letter stays in hand."""
+
+
+class Incarnation:
+    """An actor, the number of its life, and the step that both runtimes call."""
+
+    def __init__(self, actor: GuardActor, report: Callable[[ExitReport], None]) -> None:
+        self.actor = actor
+        self.context: Context = actor.context
+        self.name = self.context.name
+        self.number = self.context.incarnation
+        self.done = False
+        self.hung = False  # simulated runtime only: abandoned in mid-handler
+        self._report = report
+        self._reported = threading.Lock()  # held for good by whoever reports first
+        self.begun = False
+
+    def step(self) -> Step:
+        """Do one thing: start, or handle one letter or batch. Never raises."""
+        if self.done:
+            return Step.DONE
+        vitals, clock = self.context.vitals, self.context.runtime.clock
+        letters: list[Letter] = []
+        vitals.busy_since = clock.monotonic()
+        try:
+            with inside(self.name):
+                if not self.begun:
+                    self._begin()
+                    return Step.WORKED
+                letters = self.context.mailbox.take(self.number, self.actor.batch_limit)
+                if not letters:
+                    return Step.IDLE
+                vitals.busy_with = type(letters[0].message).__name__
+                return self._handle(letters)
+        except Abandoned:
+            self.hung = True
+            return Step.DONE
+        except BaseException as error:  # noqa: BLE001 - TRAPS 1 to 4: every way to die is one report
+            self._die(error, letters)
+            return Step.DONE
+        finally:
+            if not self.hung:
+                vitals.busy_since = None
+                vitals.busy_with = ""
+
+    def claim_report(self) -> bool:
+        """Claim the right to report this incarnation's end; True for the first claim only."""
+        return self._reported.acquire(blocking=False)
+
+    # -- inside a step
+
+    def _begin(self) -> None:
+        self.begun = True
+        self.context.points.reach(f"{self.name}.on_start")
+        self.actor.on_start()
+        if self.actor.ready_on_start:
+            self.actor.ready()
+
+    def _handle(self, letters: list[Letter]) -> Step:
+        if len(letters) > 1:
+            return self._handle_batch(letters)
+        letter = letters[0]
+        message = letter.message
+        if isinstance(message, Stop):
+            return self._stop(letter)
+        if isinstance(message, Kill):
+            self._settle(letter, True)
+            raise Killed(message.reason)
+        if isinstance(message, Hang):
+            self._settle(letter, True)
+            self.context.runtime.hang(message.seconds)
+            return Step.WORKED
+        if isinstance(message, Answer):
+            return self._take_answer(letter, message)
+        self.actor.letter = letter
+        try:
+            if self.actor.batch_limit > 1 and letter.lane is Lane.DATA:
+                value = self.actor.receive_batch([letter])[0]
+            else:
+                value = self.actor.receive(message)
+        except DtmsError as error:
+            if isinstance(error, Fault | StartRefused):
+                raise
+            value = error  # an expected refusal is an answer, not a crash (TRAPS 5)
+        finally:
+            self.actor.letter = None
+        self.context.points.reach(f"{self.name}.before_reply")
+        return Step.WORKED if self._settle(letter, value) else Step.DONE
+
+    def _handle_batch(self, letters: Sequence[Letter]) -> Step:
+        try:
+            values = self.actor.receive_batch(letters)
+        except Exception:  # noqa: BLE001 - any failure of a batch is tried singly
+            # One bad letter must not take the others with it: the same letters
+            # again, one by one, in this same incarnation. Then it is alone.
+            self.context.mailbox.give_back(self.number)
+            return Step.WORKED
+        for letter, value in zip(letters, values, strict=True):
+            self.context.points.reach(f"{self.name}.before_reply")
+            if not self._settle(letter, value):
+                return Step.DONE
+        return Step.WORKED
+
+    def _take_answer(self, letter: Letter, answer: Answer) -> Step:
+        if answer.incarnation != self.number:
+            self.context.events.publish(
+                Kind.DEAD_LETTER,
+                self.name,
+                self.number,
+                message="Answer",
+                why=f"for #{answer.incarnation}",
+            )
+            self.context.mailbox.settle(letter, self.number, end=End.DEAD)
+            return Step.WORKED
+        self.actor.letter = letter
+        try:
+            self.actor.on_answer(answer)
+        finally:
+            self.actor.letter = None
+        return Step.WORKED if self._settle(letter, None) else Step.DONE
+
+    def _settle(self, letter: Letter, value: object) -> bool:
+        """End a letter and see that its asker, future or actor, gets the answer."""
+        error = value if isinstance(value, BaseException) else None
+        box, post = self.context.mailbox, self.context.post
+        if isinstance(value, Forwarded):
+            reply_to, letter.reply_to = letter.reply_to, None
+            if not box.settle(letter, self.number):
+                letter.reply_to = reply_to
+                return False
+            post.send(
+                value.to,
+                value.message,
+                lane=value.lane,
+                reply_to=reply_to,
+                answer_to=letter.answer_to,
+                sticky=value.sticky,
+                id=letter.id,
+            )
+            return True
+        if not box.settle(letter, self.number, value=value, error=error):
+            return False
+        if error is not None and letter.reply_to is None and letter.answer_to is None:
+            self.context.log.warning("{} was refused: {}", type(letter.message).__name__, error)
+        if letter.answer_to is not None:
+            back = letter.answer_to
+            answer = Answer(
+                request_id=back.request_id,
+                incarnation=back.incarnation,
+                child=self.name,
+                value=None if error else value,
+                error=error,
+            )
+            post.send(back.child, answer)
+        return True
+
+    def _stop(self, letter: Letter) -> Step:
+        try:
+            self.context.points.reach(f"{self.name}.on_stop")
+            self.actor.on_stop()
+        finally:
+            self._settle(letter, True)
+        self.done = True
+        if self.claim_report():
+            self._report(ExitReport(self.name, self.number, "stopped", "", normal=True))
+        return Step.DONE
+
+    # -- death
+
+    def _die(self, error: BaseException, letters: Sequence[Letter]) -> None:
+        self.done = True
+        if not self.claim_report():
+            return  # fenced: the supervisor has said so already
+        killed = isinstance(error, Killed)
+        if not killed:
+            self._blame(error, letters)
+        text = str(error) if killed else "".join(traceback.format_exception_only(error)).strip()
+        if killed:
+            self.context.log.warning("killed: {}", error)
+        else:
+            self.context.log.opt(exception=error).error("died: {}", text)
+        how = "killed" if killed else ("crashed" if self.begun and letters else "failed to start")
+        self._report(ExitReport(self.name, self.number, how, text, cause=error))
+
+    def _blame(self, error: BaseException, letters: Sequence[Letter]) -> None:
+        """Find the culprit: a letter that crashes its handler again, alone, is poison."""
+        in_hand = [one for one in letters if self._still_mine(one)]
+        suspect = in_hand[0] if len(in_hand) == 1 else self.actor.letter
+        if suspect is None:
+            return
+        suspect.crashes += 1
+        suspect.alone = True
+        if suspect.crashes < 2:
+            return
+        self.context.events.publish(
+            Kind.POISONED,
+            self.name,
+            self.number,
+            message=type(suspect.message).__name__,
+            id=suspect.id,
+            error=repr(error),
+        )
+        poison = Fault(f"{self.name} crashed twice on this message: {error!r}", remedy="report it")
+        self._settle(suspect, poison)
+
+    def _still_mine(self, letter: Letter) -> bool:
+        return self.context.mailbox.holds(letter, self.number)

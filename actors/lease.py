@@ -1,0 +1,3 @@
+from terminals.lease import Lease, Permit
+
+__all__ = ["Lease", "Permit"]

@@ -1,0 +1,156 @@
+"""The runtime of tests: one thread, a seeded scheduler, virtual time.
+
+The same seed gives the same trace. It steps the very same incarnations as the
+threads do; only who runs next, and what time it is, are its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pykka import Future, ThreadingFuture, Timeout
+
+from actors.clock import VirtualClock
+from actors.incarnation import Abandoned, Incarnation
+from defence.errors import Fault
+
+
+class VirtualTimer:
+    """A call that comes when virtual time gets there."""
+
+    __slots__ = ("call", "cancelled")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Let it not come; too late is no error."""
+        self.cancelled = True
+
+
+class SimulatedRuntime:
+    """Runs every actor on the thread that drives it, in an order drawn from `seed`."""
+
+    def __init__(self, seed: int = 0, clock: VirtualClock | None = None) -> None:
+        self.clock: VirtualClock = clock or VirtualClock()
+        self.random = random.Random(seed)
+        self.trace: list[str] = []
+        self._schedule = random.Random(seed ^ 0x5EED)
+        self._incarnations: list[Incarnation] = []
+        self._heap: list[tuple[float, int, VirtualTimer]] = []
+        self._order = itertools.count()
+        self._ids = itertools.count(1)
+        self._thread = threading.get_ident()
+
+    def new_id(self) -> str:
+        """Return the next id; the same in every run of a seed."""
+        return f"m{next(self._ids):06d}"
+
+    def new_future(self) -> Future[Any]:
+        """Return an empty future."""
+        return ThreadingFuture()
+
+    def run(self, incarnation: Incarnation) -> None:
+        """Put the incarnation among those that may be stepped."""
+        self._incarnations.append(incarnation)
+
+    def join(self, incarnation: Incarnation, timeout: float) -> bool:
+        """Return whether it has ended; nothing here runs by itself."""
+        return incarnation.done
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> VirtualTimer:
+        """Call `call` when `delay` virtual seconds have passed."""
+        timer = VirtualTimer(call)
+        due = self.clock.monotonic() + max(0.0, delay)
+        heapq.heappush(self._heap, (due, next(self._order), timer))
+        return timer
+
+    def hang(self, seconds: float | None = None) -> None:
+        """Abandon the handler for ever, or let `seconds` of virtual time pass in it."""
+        if seconds is None:
+            raise Abandoned("hangs")
+        self.clock.advance(seconds)
+
+    def wait(self, future: Future[Any], timeout: float) -> Any:
+        """Drive the scheduler until the future has its answer, or virtual time is up."""
+        self._own_thread()
+        if not self.wait_until(lambda: is_set(future), timeout):
+            raise Timeout(f"{timeout} virtual seconds")
+        return future.get(timeout=0)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Drive the scheduler until `condition` holds, at most `timeout` virtual seconds."""
+        self._own_thread()
+        end = self.clock.monotonic() + timeout
+        while not condition():
+            if not self.turn(end):
+                return condition()
+        return True
+
+    def run_for(self, seconds: float) -> None:
+        """Let `seconds` of virtual time pass, with all that happens in it."""
+        self.wait_until(lambda: False, seconds)
+
+    def turn(self, end: float) -> bool:
+        """Step one incarnation, or move time to the next timer; False once `end` is reached."""
+        able = [one for one in self._incarnations if _can_step(one)]
+        if able:
+            chosen = self._schedule.choice(able)
+            result = chosen.step()
+            self.trace.append(
+                f"{self.clock.monotonic():.3f} {chosen.name}#{chosen.number} {result.value}"
+            )
+            self._incarnations = [
+                one for one in self._incarnations if not one.done and not one.hung
+            ]
+            return True
+        now = self.clock.monotonic()
+        if self._heap and self._heap[0][0] <= max(end, now):
+            due, _, timer = heapq.heappop(self._heap)
+            if due > now:
+                self.clock.advance(due - now)
+            if not timer.cancelled:
+                timer.call()
+            return True
+        if end > now:
+            self.clock.advance(end - now)
+        return False
+
+    def close(self) -> None:
+        """Forget timers and incarnations; idempotent."""
+        self._heap.clear()
+        self._incarnations.clear()
+
+    def alive(self) -> list[str]:
+        """Return nothing: this runtime has no threads."""
+        return []
+
+    def _own_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise Fault(
+                "the simulated runtime was asked from a foreign thread",
+                remedy="ask from the thread that made it, or use the thread runtime",
+            )
+
+
+def is_set(future: Future[Any]) -> bool:
+    """Whether a future has its answer, value or error."""
+    try:
+        future.get(timeout=0)
+    except Timeout:
+        return False
+    except Exception:  # noqa: BLE001 - an error is an answer too
+        return True
+    return True
+
+
+def _can_step(one: Incarnation) -> bool:
+    if one.done or one.hung:
+        return False
+    return not one.begun or one.context.mailbox.has_mail_for(one.number)

@@ -1,0 +1,155 @@
+"""The runtime of real life: a daemon thread an incarnation, one thread for timers."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from loguru import logger
+from pykka import Future, ThreadingFuture
+
+from actors.clock import Clock, SystemClock
+from actors.incarnation import Incarnation, Step
+from defence.errors import Fenced
+
+IDLE_WAIT = 1.0  # seconds between looks at the fence when there is no mail
+
+
+class ThreadTimer:
+    """A call that the timer thread will make."""
+
+    __slots__ = ("call", "cancelled")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Let it not come; too late is no error."""
+        self.cancelled = True
+
+
+class ThreadRuntime:
+    """Threads and the machine's clock. All threads are daemons and end at `close`."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.random = random.Random()
+        self._threads: dict[Incarnation, threading.Thread] = {}
+        self._guard = threading.Lock()
+        self._closed = threading.Event()
+        self._due = threading.Condition()
+        self._heap: list[tuple[float, int, ThreadTimer]] = []
+        self._order = itertools.count()
+        self._timers = threading.Thread(target=self._call_timers, name="dtms-timers", daemon=True)
+        self._timers.start()
+
+    def new_id(self) -> str:
+        """Return an id that no other message has."""
+        return uuid.uuid4().hex
+
+    def new_future(self) -> Future[Any]:
+        """Return an empty future."""
+        return ThreadingFuture()
+
+    def run(self, incarnation: Incarnation) -> None:
+        """Step the incarnation on a thread of its own; raises `RuntimeError` if there is none."""
+        thread = threading.Thread(
+            target=self._step_until_done,
+            args=(incarnation,),
+            name=f"dtms-{incarnation.name}-{incarnation.number}",
+            daemon=True,
+        )
+        thread.start()
+        with self._guard:
+            self._threads = {one: t for one, t in self._threads.items() if t.is_alive()}
+            self._threads[incarnation] = thread
+
+    def join(self, incarnation: Incarnation, timeout: float) -> bool:
+        """Wait until its thread has ended; False if it has not after `timeout` seconds."""
+        with self._guard:
+            thread = self._threads.get(incarnation)
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> ThreadTimer:
+        """Call `call` on the timer thread after `delay` seconds."""
+        timer = ThreadTimer(call)
+        with self._due:
+            due = self.clock.monotonic() + max(0.0, delay)
+            heapq.heappush(self._heap, (due, next(self._order), timer))
+            self._due.notify()
+        return timer
+
+    def hang(self, seconds: float | None = None) -> None:
+        """Stop here as a hung call does; raises `Fenced` when the runtime closes meanwhile."""
+        if self._closed.wait(seconds):
+            raise Fenced("the runtime closed while this call hung")
+
+    def wait(self, future: Future[Any], timeout: float) -> Any:
+        """Return the future's value, or raise its error, or `pykka.Timeout`."""
+        return future.get(timeout=timeout)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Poll `condition` until it holds; False if it does not within `timeout` seconds."""
+        deadline = self.clock.monotonic() + timeout
+        pause = threading.Event()
+        while not condition():
+            if self.clock.monotonic() >= deadline:
+                return False
+            pause.wait(0.005)
+        return True
+
+    def close(self) -> None:
+        """Release what hangs, end the timers, and give the threads a moment to end."""
+        self._closed.set()
+        with self._due:
+            self._heap.clear()
+            self._due.notify()
+        me = threading.current_thread()
+        with self._guard:
+            threads = [*self._threads.values(), self._timers]
+        for thread in threads:
+            if thread is not me:
+                thread.join(timeout=2 * IDLE_WAIT)
+
+    def alive(self) -> list[str]:
+        """Return the names of the runtime's threads that still run."""
+        with self._guard:
+            threads = [*self._threads.values(), self._timers]
+        return [thread.name for thread in threads if thread.is_alive()]
+
+    def _step_until_done(self, incarnation: Incarnation) -> None:
+        box = incarnation.context.mailbox
+        while not self._closed.is_set():
+            result = incarnation.step()
+            if result is Step.DONE:
+                return
+            if result is Step.IDLE:
+                if not box.held_by(incarnation.number):
+                    return  # fenced: a successor has the mailbox
+                box.wait(incarnation.number, IDLE_WAIT)
+
+    def _call_timers(self) -> None:
+        while True:
+            with self._due:
+                now = self.clock.monotonic()
+                while not self._closed.is_set() and (not self._heap or self._heap[0][0] > now):
+                    self._due.wait(self._heap[0][0] - now if self._heap else None)
+                    now = self.clock.monotonic()
+                if self._closed.is_set():
+                    return
+                timer = heapq.heappop(self._heap)[2]
+            if timer.cancelled:
+                continue
+            try:
+                timer.call()
+            except Exception:  # noqa: BLE001 - one bad timer must not end all of them
+                logger.opt(exception=True).error("a timer failed")
