@@ -1,0 +1,97 @@
+"""The child specs of a guard, in the order of their start; stop is its reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.admin import Admin, AdminSettings
+from actors.alert import AlertActor, AlertSettings
+from actors.connector import ConnectorSettings, MT5Connector
+from actors.messages import SetControl
+from actors.monitor import Monitor, MonitorSettings
+from actors.names import ADMIN, ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY
+from actors.recovery import Recovery, RecoverySettings
+from actors.registry import Registry, RegistrySettings
+from defence.broker import Account
+from defence.plans import ReconcileRules
+from defence.rules import Rules
+from storage.folder import Stores
+from supervisors.settings import Settings
+from supervisors.spec import Backoff, ChildSpec
+from terminals.protocol import Terminal
+
+VITAL = (CONNECTOR, REGISTRY, RECOVERY, MONITOR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the children are given by their guard."""
+
+    stores: Stores
+    terminal: Callable[[], Terminal]
+    admit_account: Callable[[Account], None]
+    login: Callable[[], int | None]
+    shut_down: Callable[[str], None]
+    backup_to: Callable[[], Path]
+    control: SetControl
+
+
+def silence_after(settings: Settings) -> float:
+    """Return the seconds without a cycle after which the Monitor is dead (DESIGN)."""
+    return 2 * settings.cycle_interval + settings.hang_after
+
+
+def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ...]:
+    """Return the specs in start order."""
+    rules = Rules(quote_stale_after=settings.quote_stale_after)
+    reconcile = ReconcileRules(adoption=settings.adopts, policy=rules)
+    common = {"hang_after": settings.hang_after, "stop_timeout": settings.stop_timeout}
+    backoff = Backoff(first=settings.backoff_first)
+    stores = around.stores
+
+    alert = AlertSettings(store=stores.outbox, repeat_after=settings.alert_repeat)
+    admin = AdminSettings(
+        store=stores.audit,
+        control=around.control,
+        chaos=settings.chaos,
+        login=around.login,
+        shut_down=around.shut_down,
+    )
+    connector = ConnectorSettings(terminal=around.terminal, admit_account=around.admit_account)
+    registry = RegistrySettings(store=stores.trades, rules=reconcile, backup_to=around.backup_to)
+    recovery = RecoverySettings(every=settings.reconcile_every)
+    monitor = MonitorSettings(
+        interval=settings.cycle_interval,
+        overdue_after=min(10.0, settings.hang_after),
+        rules=rules,
+    )
+
+    def spec(
+        name: str, factory: Callable[..., object], *, vital: bool, **more: object
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            factory=factory,  # type: ignore[arg-type]  # the lambdas below take a Context
+            vital=vital,
+            backoff=backoff,
+            escalation=settings.escalation,
+            **{**common, **more},  # type: ignore[arg-type]  # numbers, as their names say
+        )
+
+    return (
+        spec(ALERT, lambda c: AlertActor(c, alert), vital=False, max_restarts=10),
+        spec(ADMIN, lambda c: Admin(c, admin), vital=False, max_restarts=10),
+        spec(CONNECTOR, lambda c: MT5Connector(c, connector), vital=True, max_restarts=10),
+        spec(REGISTRY, lambda c: Registry(c, registry), vital=True, max_restarts=10),
+        spec(RECOVERY, lambda c: Recovery(c, recovery), vital=True, max_restarts=10),
+        spec(
+            MONITOR,
+            lambda c: Monitor(c, monitor),
+            vital=True,
+            max_restarts=settings.max_restarts,
+            period=settings.restart_period,
+            silence_after=silence_after(settings),
+        ),
+    )

@@ -1,0 +1,434 @@
+"""The house of a guard: locks, stores, terminal, root and watchdog; opened and closed in order."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from pykka import Future, Timeout
+
+from actors.actor import Context, Vitals
+from actors.events import EventStream, Kind
+from actors.incarnation import Incarnation
+from actors.lease import Lease
+from actors.mailbox import Counts, Lane, Mailbox
+from actors.messages import Begin, ExitReport, Raise, Reconcile, SetControl, ShutDown, Stop
+from actors.monitor import ARMED, OBSERVE
+from actors.names import ALERT, MONITOR, RECOVERY, ROOT
+from actors.points import Points
+from actors.post import Address, Post
+from actors.runtime import Runtime
+from actors.threads import ThreadRuntime
+from defence.alerts import Notice, Severity
+from defence.broker import Account
+from defence.errors import (
+    AccountRefused,
+    DeadlinePassed,
+    DtmsError,
+    NotReady,
+    StartRefused,
+    Stopped,
+)
+from storage.audited import ControlState
+from storage.folder import DataFolder, SetAside, Stores, open_stores
+from storage.locks import AccountLock, FolderLock
+from supervisors.children import Surroundings, child_specs
+from supervisors.overview import Overview
+from supervisors.root import RootSettings, RootSupervisor
+from supervisors.settings import Settings
+from supervisors.slot import ChildSlot
+from supervisors.terminal_choice import make_terminal
+from supervisors.watchdog import Watchdog
+from terminals.protocol import Terminal
+
+STAGES = ("locks", "stores", "connector", "account", "registry", "recovery", "monitor", "ready")
+
+
+class House:
+    """Owns what outlives every actor, and answers to the root (see `root.Owner`)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        events: EventStream,
+        points: Points,
+        terminal: Terminal | None,
+        overview: Overview,
+    ) -> None:
+        self.settings = settings
+        self.ready = False
+        self.over = False
+        self.cause: DtmsError | None = None  # why the start was refused
+        self.died: str | None = None
+        self._runtime = runtime
+        self._events = events
+        self._points = points
+        self._terminal = terminal
+        self._overview = overview
+        self._folder: DataFolder | None = None
+        self._folder_lock: FolderLock | None = None
+        self._account_lock: AccountLock | None = None
+        self._stores: Stores | None = None
+        self._post = Post(runtime, events)
+        self._slots: list[ChildSlot] = []
+        self._root_box: Mailbox | None = None
+        self._root: Incarnation | None = None
+        self._watchdog: Watchdog | None = None
+        self._all_stopped = threading.Event()
+        self._closing = threading.Lock()
+        self._opened = False
+
+    # -- opening
+
+    def open(self) -> None:
+        """Take locks, open stores, start the root; returns before anybody is ready."""
+        if self._opened:
+            raise StartRefused("a guard starts once", remedy="make a new Guard")
+        self._opened = True
+        try:
+            self._take_locks()
+            self._open_stores()
+            self._start_root()
+        except BaseException as error:
+            refusal = error if isinstance(error, DtmsError) else StartRefused(repr(error))
+            self.start_refused(refusal)
+            self._release()
+            self.over = True
+            if isinstance(error, DtmsError) and not isinstance(error, StartRefused):
+                raise StartRefused(str(error)) from error
+            raise
+
+    def _take_locks(self) -> None:
+        path = self.settings.folder
+        self._folder = DataFolder(path, parents=self.settings.data_dir is None)
+        self._folder_lock = FolderLock(self._folder.path)
+        self._folder_lock.acquire()
+        self._stage("locks", folder=str(self._folder.path))
+
+    def _open_stores(self) -> None:
+        folder = self._the_folder()
+        folder.token()
+        self._stores = open_stores(folder, self._runtime.clock.wall())
+        for aside in self._stores.set_aside:
+            self._events.publish(
+                Kind.SET_ASIDE, store=aside.name, path=str(aside.path), reason=aside.reason
+            )
+        self._stage("stores")
+
+    def _start_root(self) -> None:
+        stores = self._the_stores()
+        control = self._control_at_start(stores)
+        around = Surroundings(
+            stores=stores,
+            terminal=self._make_terminal,
+            admit_account=self.admit_account,
+            login=self._login,
+            shut_down=self._shut_down_by_ops,
+            backup_to=self._backup_to,
+            control=control,
+        )
+        clock = self._runtime.clock
+        for spec in child_specs(self.settings, around):
+            box = Mailbox(spec.name, now=clock.monotonic, data_limit=spec.data_limit)
+            self._post.add(box)
+            self._slots.append(ChildSlot(spec, box))
+        self._put(MONITOR, control, sticky=True)
+        for aside in stores.set_aside:
+            self.notify(_aside_notice(aside))
+        self._root_box = Mailbox(ROOT, now=clock.monotonic)
+        self._post.add(self._root_box)
+        self._root = self._make_root(self._root_box, stores)
+        self._root_box.open_for(1)
+        self._runtime.run(self._root)
+        if isinstance(self._runtime, ThreadRuntime):
+            self._watchdog = Watchdog(self._root, clock, self._declare_dead)
+            self._watchdog.start()
+        self._put(ROOT, Begin())
+
+    def _make_root(self, box: Mailbox, stores: Stores) -> Incarnation:
+        context = Context(
+            name=ROOT,
+            incarnation=1,
+            mailbox=box,
+            post=self._post,
+            runtime=self._runtime,
+            events=self._events,
+            lease=Lease(ROOT, 1),
+            points=self._points,
+            vitals=Vitals(self._runtime.clock.monotonic()),
+            announce=lambda _: None,
+            lease_of=lambda _child, _number: None,
+        )
+        times = RootSettings(
+            startup_timeout=self.settings.timeout, check_every=self.settings.check_every
+        )
+        actor = RootSupervisor(context, self._slots, stores.ledger, self, times)
+        return Incarnation(actor, self._root_ended)
+
+    def _make_terminal(self) -> Terminal:
+        if self._terminal is None:
+            self._terminal = make_terminal(self.settings, self._runtime)
+        return self._terminal
+
+    def _control_at_start(self, stores: Stores) -> SetControl:
+        """Of the stored mode and the flag the more restrictive wins; likewise a pause stays."""
+        stored, wanted = stores.audit.control(), self.settings.wanted_mode
+        damaged = any(aside.name == "trades" for aside in stores.set_aside)
+        mode = wanted if stored.mode in (None, wanted) and not damaged else OBSERVE
+        by, why = stored.by or "settings", stored.why or ""
+        if damaged and wanted == ARMED:
+            by, why = "recovery", "the trade store was set aside; a person must confirm"
+            stores.audit.set_control(
+                ControlState(
+                    mode=mode, paused=stored.paused, by=by, why=why, at=self._runtime.clock.wall()
+                )
+            )
+        return SetControl(mode, stored.paused, by, why)
+
+    def admit_account(self, account: Account) -> None:
+        """Let the guard run on this account, or raise `StartRefused`; called by the Connector."""
+        wanted = (self.settings.login, self.settings.server)
+        for field, expected, shown in zip(
+            ("login", "server"), wanted, (account.login, account.server), strict=True
+        ):
+            if expected is not None and expected != shown:
+                raise AccountRefused(
+                    f"the terminal shows {shown!r}, the settings say {expected!r}",
+                    field=field,
+                    value=shown,
+                    remedy="log the terminal in to that account, or change the setting",
+                )
+        self._the_folder_belongs_to(account)
+        if self._account_lock is None:
+            lock = AccountLock(self.settings.locks_dir, account.server, account.login)
+            lock.acquire()
+            self._account_lock = lock
+        self._the_stores().trades.bind(account.login, account.server)
+        self._stage("account", login=account.login, server=account.server)
+
+    def _the_folder_belongs_to(self, account: Account) -> None:
+        bound = self._the_folder().account()
+        if bound is not None and bound != (account.login, account.server):
+            raise AccountRefused(
+                f"the data folder belongs to {bound[0]} on {bound[1]}, "
+                f"the terminal shows {account.login} on {account.server}",
+                field="data_dir",
+                value=str(self.folder_path),
+                remedy="log in to that account, or use another data folder",
+            )
+
+    # -- what the root says (root.Owner)
+
+    def all_ready(self) -> None:
+        """Every child is ready for the first time."""
+        self._stage("ready")
+        self._events.publish(Kind.GUARD_READY, active_trades=self._overview.seen.active_trades)
+        self.ready = True
+
+    def start_refused(self, cause: DtmsError) -> None:
+        """The first start failed; remember why."""
+        self._events.publish(Kind.START_REFUSED, cause=str(cause), code=cause.code)
+        self.cause = cause
+
+    def all_stopped(self) -> None:
+        """Every child has ended or is fenced."""
+        self._all_stopped.set()
+        if self.cause is not None:
+            self._close_soon()
+
+    def cannot_go_on(self, cause: str) -> None:
+        """Nothing can be kept safe any more: the guard dies."""
+        self._declare_dead(cause)
+
+    def host_paused(self, seconds: float) -> None:
+        """After a pause everything known of the broker is old: reconcile first."""
+        reason = f"the host paused for {seconds:.0f} s"
+        self._post.send(RECOVERY, Reconcile(reason), lane=Lane.REPLY, merge="reconcile")
+
+    def notify(self, notice: Notice) -> None:
+        """Tell people, through the Alert actor."""
+        self._post.send(ALERT, Raise(notice), lane=Lane.REPLY)
+
+    def _root_ended(self, report: ExitReport) -> None:
+        if not report.normal:
+            self._declare_dead(f"the root supervisor {report.how}: {report.error}")
+
+    def _declare_dead(self, cause: str) -> None:
+        """Let nothing act unsupervised, and let the host know."""
+        if self.over or self.died is not None:
+            return
+        self.died = cause
+        self._events.publish(Kind.DIED, cause=cause)
+        logger.bind(child="guard").critical("the guard has died: {}", cause)
+        for slot in self._slots:
+            if slot.lease is not None:
+                slot.lease.revoke(0.0)
+            slot.mailbox.close()
+        if not self.ready and self.cause is None:
+            self.cause = StartRefused(cause)
+        self.over = True
+
+    # -- closing
+
+    def close(self) -> None:
+        """Stop children, root, watchdog, terminal, stores, locks; each step timed."""
+        if not self._opened:
+            self._runtime.close()
+            return
+        with self._closing:
+            if self._watchdog is not None:
+                self._watchdog.stop()
+            if self._root is not None and not self._root.done and self.died is None:
+                self._stop_children()
+                self._stop_root()
+            self._release()
+            self.over = True
+
+    def _stop_children(self) -> None:
+        self._put(ROOT, ShutDown())
+        limit = sum(slot.spec.stop_timeout + 1.0 for slot in self._slots)
+        if not self._runtime.wait_until(self._all_stopped.is_set, limit):
+            logger.bind(child="guard").error("the children did not stop within {} s", limit)
+
+    def _stop_root(self) -> None:
+        self._put(ROOT, Stop())
+        root = self._root
+        if root is not None:
+            self._runtime.wait_until(lambda: root.done, 5.0)
+
+    def _release(self) -> None:
+        """Let go of everything. What a stuck thread may still write to stays open and locked."""
+        if self._stores is None and self._folder_lock is None:
+            self._runtime.close()
+            return
+        if self._terminal is not None:
+            self._terminal.close()
+        self._runtime.close()
+        stuck = self._runtime.alive() if isinstance(self._runtime, ThreadRuntime) else []
+        if stuck:
+            logger.bind(child="guard").error(
+                "still running: {}; stores and locks stay held until the process ends", stuck
+            )
+            return
+        if self._root_box is not None:
+            self._root_box.close()
+        if self._stores is not None:
+            self._stores.close()
+            self._stores = None
+            self._stage("stores", what="closed")
+        for lock in (self._account_lock, self._folder_lock):
+            if lock is not None:
+                lock.release()
+        self._account_lock = self._folder_lock = None
+        self._stage("locks", what="released")
+        if self.died is None and self.cause is None:
+            self._events.publish(Kind.STOPPED)
+
+    def _shut_down_by_ops(self, by: str) -> None:
+        """Stop from a thread of its own: whoever asks is one of those to be stopped."""
+        logger.bind(child="guard").info("shutdown asked by {}", by)
+        self._put(ROOT, ShutDown(by))
+        self._close_soon()
+
+    def _close_soon(self) -> None:
+        """Close from a thread of its own: the one that asks is among those that end.
+
+        In the simulated runtime whoever drives it calls `close`.
+        """
+        if isinstance(self._runtime, ThreadRuntime):
+            threading.Thread(target=self.close, name="dtms-stop", daemon=True).start()
+
+    # -- used by the guard
+
+    @property
+    def folder_path(self) -> Path:
+        """The data folder, absolute."""
+        return self.settings.folder.absolute() if self._folder is None else self._folder.path
+
+    def token(self) -> str:
+        """Return the configured token, else the data folder's."""
+        if self.settings.token is not None:
+            return self.settings.token.get_secret_value()
+        return self._the_folder().token()
+
+    def address(self, child: str) -> Address:
+        """Return a child's address; raises `NotReady` before the start, `Stopped` after the end."""
+        if self.over:
+            raise Stopped(self.died or "the guard is over", remedy="start a new one")
+        if not self._slots:
+            raise NotReady("the guard has not been started", remedy="start it")
+        return self._post.address(child)
+
+    def ask(self, child: str, message: object, timeout: float, *, lane: Lane = Lane.DATA) -> Any:
+        """Ask a child from outside the actors."""
+        return self.address(child).ask(message, timeout=timeout, lane=lane)
+
+    def wait(self, future: Future[Any], timeout: float, child: str) -> Any:
+        """Wait for the future of `ask_later`."""
+        try:
+            return self._runtime.wait(future, timeout)
+        except Timeout:
+            raise DeadlinePassed(
+                f"{child} gave no answer within {timeout:g} s; it may still be done",
+                remedy="ask again with the same request id",
+            ) from None
+
+    def tell_root(self, message: object) -> None:
+        """Send to the root, if there is one."""
+        if self._root_box is not None and not self.over:
+            self._post.send(ROOT, message, lane=Lane.CONTROL, merge="asked")
+
+    def counts(self) -> dict[str, Counts]:
+        """Return the mailbox counts of every child and the root."""
+        boxes = {slot.name: slot.mailbox for slot in self._slots}
+        if self._root_box is not None:
+            boxes[ROOT] = self._root_box
+        return {name: box.counts() for name, box in boxes.items()}
+
+    def count(self, child: str) -> Counts | None:
+        """Return the mailbox counts of one child, None before the start."""
+        return next((s.mailbox.counts() for s in self._slots if s.name == child), None)
+
+    # -- small help
+
+    def _login(self) -> int | None:
+        account = self._overview.seen.account
+        login = None if account is None else account["login"]
+        return login if isinstance(login, int) else None
+
+    def _backup_to(self) -> Path:
+        stamp = datetime.fromtimestamp(self._runtime.clock.wall(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        folder = self._the_folder().backups
+        tries = (f"trades-{stamp}" + (f"-{n}" if n else "") for n in itertools.count())
+        return next(folder / name for name in tries if not (folder / name).exists())
+
+    def _stage(self, stage: str, what: str = "done", **facts: object) -> None:
+        self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)
+
+    def _put(self, child: str, message: object, *, sticky: bool = False) -> None:
+        self._post.send(child, message, lane=Lane.CONTROL, sticky=sticky)
+
+    def _the_folder(self) -> DataFolder:
+        if self._folder is None:
+            raise NotReady("the guard has not been started", remedy="start it")
+        return self._folder
+
+    def _the_stores(self) -> Stores:
+        if self._stores is None:
+            raise NotReady("the guard has not been started", remedy="start it")
+        return self._stores
+
+
+def _aside_notice(aside: SetAside) -> Notice:
+    return Notice(
+        key=f"set_aside:{aside.name}",
+        severity=Severity.CRITICAL,
+        title=f"The store {aside.name!r} was damaged and set aside",
+        text=f"{aside.reason}. It is kept at {aside.path}. A new one was made and filled from "
+        "the broker; registrations, results and history that only it held are missing.",
+    )

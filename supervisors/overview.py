@@ -1,0 +1,209 @@
+"""Health as a fold of the event stream: asking never waits for an actor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from actors.events import Event, Kind
+from actors.monitor import ARMED
+from actors.names import MONITOR, START_ORDER
+from supervisors.slot import ChildState
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """What is known of a child."""
+
+    state: ChildState = ChildState.PENDING
+    incarnation: int = 0
+    restarts_in_window: int = 0
+    budget_left: int = 0
+    last_exit: str | None = None
+    parked: str | None = None
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that is folded. Times are UTC epoch seconds of the guard's clock."""
+
+    phase: str = "starting"  # starting, ready, refused, stopping, stopped, died
+    cause: str | None = None
+    children: Mapping[str, ChildView] = field(default_factory=dict)
+    account: Mapping[str, object] | None = None
+    terminal: Mapping[str, object] | None = None
+    lost: str | None = None
+    cannot_act: str | None = None
+    snapshot_at: float | None = None
+    connect_error: str | None = None
+    mode: str = "observe"
+    paused: str | None = None
+    active_trades: int = 0
+    observed: int = 0
+    in_doubt: int = 0
+    cycle: int = 0
+    cycle_at: float | None = None
+    cycle_facts: Mapping[str, object] = field(default_factory=dict)
+    reconciled_at: float | None = None
+    paused_host_at: float | None = None
+
+
+_STATES: dict[Kind, ChildState] = {
+    Kind.STARTED: ChildState.STARTING,
+    Kind.READY: ChildState.READY,
+    Kind.RESTARTING: ChildState.BACKOFF,
+    Kind.ESCALATED: ChildState.ESCALATED,
+}
+
+
+class Overview:
+    """Folds the stream into `Seen`; `apply` is called under the stream's lock."""
+
+    def __init__(self, children: tuple[str, ...] = START_ORDER) -> None:
+        self._lock = threading.Lock()
+        self._seen = Seen(children={name: ChildView() for name in children})
+
+    @property
+    def seen(self) -> Seen:
+        """Everything, as of the newest event."""
+        with self._lock:
+            return self._seen
+
+    def apply(self, event: Event) -> None:
+        """Take one event into account."""
+        with self._lock:
+            self._seen = _fold(self._seen, event)
+
+
+def _fold(seen: Seen, event: Event) -> Seen:
+    name = event.child
+    if name is not None and name in seen.children:
+        view = _fold_child(seen.children[name], event)
+        if view is not seen.children[name]:
+            seen = replace(seen, children={**seen.children, name: view})
+    change = _CHANGES.get(event.kind)
+    return seen if change is None else replace(seen, **change(event))
+
+
+def _fold_child(view: ChildView, event: Event) -> ChildView:
+    facts: Mapping[str, Any] = event.facts
+    kind = event.kind
+    if kind in _STATES:
+        view = replace(view, state=_STATES[kind])
+    if kind is Kind.STARTED:
+        view = replace(view, incarnation=event.incarnation or 0, parked=None)
+    elif kind is Kind.EXITED:
+        last = f"{facts['how']}: {facts['error']}".rstrip(": ")
+        view = replace(view, last_exit=last, state=ChildState.STOPPED, parked=None)
+    elif kind is Kind.ESCALATED:
+        view = replace(view, failures=tuple(facts["failures"]))
+    elif kind in (Kind.CHARGED, Kind.BUDGET, Kind.BUDGET_RESET):
+        view = replace(
+            view,
+            restarts_in_window=facts["restarts_in_window"],
+            budget_left=facts["budget_left"],
+        )
+    elif kind is Kind.PARKED:
+        view = replace(view, parked=facts["reason"])
+    elif kind is Kind.UNPARKED:
+        view = replace(view, parked=None)
+    return view
+
+
+_CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
+    Kind.GUARD_READY: lambda _: {"phase": "ready", "cause": None},
+    Kind.START_REFUSED: lambda e: {"phase": "refused", "cause": e.facts["cause"]},
+    Kind.STOPPING: lambda _: {"phase": "stopping"},
+    Kind.STOPPED: lambda _: {"phase": "stopped"},
+    Kind.DIED: lambda e: {"phase": "died", "cause": e.facts["cause"]},
+    Kind.CONNECTED: lambda e: {
+        "account": {name: e.facts[name] for name in ("login", "server", "currency", "margin_mode")},
+        "terminal": {name: e.facts[name] for name in ("terminal", "real", "build")},
+        "connect_error": None,
+        "lost": None,
+    },
+    Kind.CONNECT_FAILED: lambda e: {"connect_error": e.facts["error"]},
+    Kind.TERMINAL_LOST: lambda e: {"lost": e.facts["reason"]},
+    Kind.TERMINAL_BACK: lambda _: {"lost": None},
+    Kind.CANNOT_ACT: lambda e: {"cannot_act": e.facts["reason"]},
+    Kind.SNAPSHOT: lambda e: {"snapshot_at": e.at},
+    Kind.CONTROL: lambda e: {
+        "mode": e.facts["mode"],
+        "paused": f"paused by {e.facts['by']}" if e.facts["paused"] else None,
+    },
+    Kind.BOOK: lambda e: {
+        "active_trades": e.facts["active"],
+        "observed": e.facts["observed"],
+        "in_doubt": e.facts["in_doubt"],
+    },
+    Kind.CYCLE: lambda e: {
+        "cycle": e.facts["cycle"],
+        "cycle_at": e.at,
+        "cycle_facts": e.facts,
+    },
+    Kind.RECONCILED: lambda e: {"reconciled_at": e.at},
+    Kind.HOST_PAUSED: lambda e: {"paused_host_at": e.at},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether people may be told "ready", and why not. `status` is the HTTP status."""
+
+    status: int
+    ready: bool
+    initialized: bool
+    monitoring_active: bool
+    active_trades: int
+    reasons: tuple[str, ...]
+
+
+def health(seen: Seen, *, now: float, stale_after: float, vital: tuple[str, ...]) -> Health:
+    """Judge health: 200 ready, 503 not initialised or not ready, 500 initialisation failed."""
+    reasons = list(_reasons(seen, now, stale_after, vital))
+    initialized = seen.phase in ("ready", "stopping")
+    ready = seen.phase == "ready" and not reasons
+    monitor = seen.children.get(MONITOR, ChildView())
+    active = ready and monitor.state is ChildState.READY and seen.paused is None
+    if seen.paused is not None:
+        reasons.append(seen.paused)
+    reasons.extend(
+        f"{name} is escalated (degraded)"
+        for name, view in seen.children.items()
+        if name not in vital and view.state is ChildState.ESCALATED
+    )
+    status = 500 if seen.phase == "refused" else 200 if ready else 503
+    return Health(status, ready, initialized, active, seen.active_trades, tuple(reasons))
+
+
+def _reasons(seen: Seen, now: float, stale_after: float, vital: tuple[str, ...]) -> list[str]:
+    if seen.phase == "starting":
+        waiting = next(
+            (n for n, view in seen.children.items() if view.state is not ChildState.READY), None
+        )
+        error = f": {seen.connect_error}" if seen.connect_error else ""
+        return [f"starting, waiting for {waiting}{error}" if waiting else "starting"]
+    if seen.phase != "ready":
+        words = {"refused": "initialisation failed", "died": "the guard has died"}
+        text = words.get(seen.phase, seen.phase)
+        return [f"{text}: {seen.cause}" if seen.cause else text]
+    reasons: list[str] = []
+    for name in vital:
+        view = seen.children[name]
+        if view.state is ChildState.ESCALATED:
+            last = view.failures[-1] if view.failures else view.last_exit
+            reasons.append(f"{name} escalated: restart budget used up; last failure: {last}")
+        elif view.state is not ChildState.READY:
+            why = view.parked or view.last_exit
+            reasons.append(f"{name} is {view.state.value}" + (f" ({why})" if why else ""))
+    age = None if seen.snapshot_at is None else now - seen.snapshot_at
+    if age is None or age > stale_after:
+        known = "never" if age is None else f"{age:.0f} s ago"
+        why = f" ({seen.lost})" if seen.lost else ""
+        reasons.append(f"the broker was last read {known}{why}")
+    if seen.cannot_act is not None and seen.mode == ARMED:
+        reasons.append(f"cannot_act: {seen.cannot_act}")
+    return reasons

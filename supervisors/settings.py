@@ -1,0 +1,180 @@
+"""Settings: a flag, an environment variable, or a key of `dtms.toml`, in that order."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from actors.monitor import ARMED, OBSERVE
+from defence.errors import Invalid
+from defence.plans import Adoption
+from storage.locks import account_name, state_dir
+from supervisors.spec import Escalation
+
+Mode = Literal["observe", "armed"]
+TerminalKind = Literal["simulated", "native", "bridge"]
+
+SIMULATED_TIMEOUT = 60.0
+REAL_TIMEOUT = 300.0
+
+
+class Settings(BaseSettings):
+    """Every setting of a guard (DESIGN, The command line). Times in seconds.
+
+    Raises `Invalid` naming the field, the value and the remedy. Environment
+    variables are `DTMS_` and the name in capitals.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DTMS_",
+        toml_file="dtms.toml",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+    )
+
+    terminal: TerminalKind = "simulated"
+    mode: Mode | None = None
+    data_dir: Path | None = None
+    state_dir: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=0, le=65535)
+    token: SecretStr | None = None
+    interval: float = Field(30.0, gt=0, le=86_400)
+    startup_timeout: float | None = Field(None, gt=0)
+    max_restarts: int = Field(3, ge=0)
+    restart_period: float = Field(3600.0, gt=0)
+    escalation: Escalation = Escalation.RETRY
+    prices: tuple[Path, ...] = ()
+    speed: float = Field(1.0, ge=0)
+    duration: float | None = Field(None, gt=0)
+    sim_state: Path | None = None
+    sim_faults: Path | None = None
+    seed: int = 1
+    chaos: bool = False
+
+    adoption: Adoption | None = None
+    stale_after: float = Field(60.0, gt=0)
+    hang_after: float = Field(30.0, gt=0)
+    check_every: float = Field(1.0, gt=0)
+    stop_timeout: float = Field(5.0, gt=0)
+    reconcile_every: float = Field(300.0, gt=0)
+    alert_repeat: float = Field(300.0, gt=0)
+    quote_stale_after: float = Field(120.0, gt=0)
+    backoff_first: float = Field(1.0, ge=0)
+    rate_limit: float = Field(200.0, ge=0)  # mutations a second and client; 0 is unlimited
+    max_body: int = Field(262_144, gt=0)  # bytes
+
+    login: int | None = Field(None, gt=0)
+    password: SecretStr | None = None
+    server: str | None = None
+    terminal_path: Path | None = None
+    portable: bool = False
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explain(error) from None
+
+    @field_validator("interval", "speed", "stale_after", "hang_after")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no real money can be touched."""
+        return self.terminal == "simulated"
+
+    @property
+    def wanted_mode(self) -> str:
+        """The mode asked for: armed when simulated, else observe."""
+        return self.mode or (ARMED if self.simulated else OBSERVE)
+
+    @property
+    def folder(self) -> Path:
+        """The data folder. Raises `Invalid` if it cannot be told."""
+        if self.data_dir is not None:
+            return self.data_dir
+        if self.simulated:
+            return Path("dtms-data")
+        if self.login is None or self.server is None:
+            raise Invalid(
+                "a real terminal needs a data folder by account",
+                field="data_dir",
+                remedy="give --login and --server, or --data-dir",
+            )
+        return self.locks_dir / "accounts" / account_name(self.login, self.server)
+
+    @property
+    def locks_dir(self) -> Path:
+        """Where the account locks are: the user's state folder."""
+        return self.state_dir or state_dir()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the start may take."""
+        if self.startup_timeout is not None:
+            return self.startup_timeout
+        return SIMULATED_TIMEOUT if self.simulated else REAL_TIMEOUT
+
+    @property
+    def adopts(self) -> Adoption:
+        """What happens to a position that nobody registered."""
+        if self.adoption is not None:
+            return self.adoption
+        return Adoption.ADOPT if self.simulated else Adoption.OBSERVE
+
+    @property
+    def cycle_interval(self) -> float:
+        """Seconds of real time between cycles: `interval` is market time when prices are played.
+
+        At speed 0 cycles follow one another, and each moves the market on by
+        `interval`; otherwise a played market that runs faster is looked at
+        more often, at most 20 times a second.
+        """
+        if not self.simulated or self.speed == 1:
+            return self.interval
+        return 0.05 if self.speed == 0 else max(0.05, self.interval / self.speed)
+
+
+def _explain(error: ValidationError) -> Invalid:
+    """Return the first fault by field; a secret's value is never shown."""
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else "settings"
+    unknown = first["type"] == "extra_forbidden"
+    secret = field in ("token", "password")
+    value = None if secret else first["input"]
+    shown = "" if secret or unknown else f" (got {value!r})"
+    message = "there is no such setting" if unknown else first["msg"]
+    return Invalid(
+        f"{message}{shown}",
+        field=field,
+        value=value,
+        remedy=f"see --help; as a variable it is DTMS_{field.upper()}",
+    )
