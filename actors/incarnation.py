@@ -52,6 +52,9 @@ class Incarnation:
         try:
             with inside(self.name):
                 if not self.begun:
+                    if not self.context.mailbox.held_by(self.number):
+                        self.done = True  # fenced before its first step: it never lived
+                        return Step.DONE
                     self._begin()
                     return Step.WORKED
                 letters = self.context.mailbox.take(self.number, self.actor.batch_limit)
@@ -89,6 +92,8 @@ class Incarnation:
         letter = letters[0]
         message = letter.message
         if isinstance(message, Stop):
+            if message.incarnation not in (None, self.number):
+                return self._dead_letter(letter, message.incarnation)
             return self._stop(letter)
         if isinstance(message, Kill):
             self._settle(letter, True)
@@ -130,21 +135,25 @@ class Incarnation:
 
     def _take_answer(self, letter: Letter, answer: Answer) -> Step:
         if answer.incarnation != self.number:
-            self.context.events.publish(
-                Kind.DEAD_LETTER,
-                self.name,
-                self.number,
-                message="Answer",
-                why=f"for #{answer.incarnation}",
-            )
-            self.context.mailbox.settle(letter, self.number, end=End.DEAD)
-            return Step.WORKED
+            return self._dead_letter(letter, answer.incarnation)
         self.actor.letter = letter
         try:
             self.actor.on_answer(answer)
         finally:
             self.actor.letter = None
         return Step.WORKED if self._settle(letter, None) else Step.DONE
+
+    def _dead_letter(self, letter: Letter, meant_for: int | None) -> Step:
+        """Set aside what was meant for another incarnation."""
+        self.context.events.publish(
+            Kind.DEAD_LETTER,
+            self.name,
+            self.number,
+            message=type(letter.message).__name__,
+            why=f"for #{meant_for}",
+        )
+        self.context.mailbox.settle(letter, self.number, end=End.DEAD)
+        return Step.WORKED
 
     def _settle(self, letter: Letter, value: object) -> bool:
         """End a letter and see that its asker, future or actor, gets the answer."""
@@ -162,6 +171,8 @@ class Incarnation:
                 reply_to=reply_to,
                 answer_to=letter.answer_to,
                 sticky=value.sticky,
+                # A late one is refused there too; a standing order is never late.
+                deadline=None if value.sticky else letter.deadline,
                 id=letter.id,
             )
             return True
@@ -199,21 +210,28 @@ class Incarnation:
         if not self.claim_report():
             return  # fenced: the supervisor has said so already
         killed = isinstance(error, Killed)
-        if not killed:
-            self._blame(error, letters)
+        # Never str() or repr(): those of somebody's exception may raise themselves.
         text = str(error) if killed else "".join(traceback.format_exception_only(error)).strip()
-        if killed:
-            self.context.log.warning("killed: {}", error)
-        else:
-            self.context.log.opt(exception=error).error("died: {}", text)
-        how = "killed" if killed else ("crashed" if self.begun and letters else "failed to start")
-        self._report(ExitReport(self.name, self.number, how, text, cause=error))
+        how = "killed" if killed else ("crashed" if letters else "failed to start")
+        try:
+            if not killed:
+                self._blame(text, letters)
+            if killed:
+                self.context.log.warning("killed: {}", text)
+            elif isinstance(error, StartRefused):
+                self.context.log.error("refused: {}", error)  # expected: its text says all
+            else:
+                self.context.log.opt(exception=error).error("died: {}", text)
+        finally:  # whatever a host's log handler raises, the supervisor hears of the death
+            self._report(ExitReport(self.name, self.number, how, text, cause=error))
 
-    def _blame(self, error: BaseException, letters: Sequence[Letter]) -> None:
+    def _blame(self, error: str, letters: Sequence[Letter]) -> None:
         """Find the culprit: a letter that crashes its handler again, alone, is poison."""
         in_hand = [one for one in letters if self._still_mine(one)]
         suspect = in_hand[0] if len(in_hand) == 1 else self.actor.letter
         if suspect is None:
+            for one in in_hand:  # a batch died as a whole: the successor takes them singly
+                one.alone = True
             return
         suspect.crashes += 1
         suspect.alone = True
@@ -225,9 +243,9 @@ class Incarnation:
             self.number,
             message=type(suspect.message).__name__,
             id=suspect.id,
-            error=repr(error),
+            error=error,
         )
-        poison = Fault(f"{self.name} crashed twice on this message: {error!r}", remedy="report it")
+        poison = Fault(f"{self.name} crashed twice on this message: {error}", remedy="report it")
         self._settle(suspect, poison)
 
     def _still_mine(self, letter: Letter) -> bool:

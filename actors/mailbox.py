@@ -153,7 +153,8 @@ class Mailbox:
             if self._closed:
                 self._refused += 1
                 raise Stopped(f"{self.name} no longer takes messages", remedy="start a new guard")
-            if letter.merge is not None and letter.merge in self._merge_waiting:
+            owed = letter.reply_to is not None or letter.answer_to is not None
+            if letter.merge in self._merge_waiting and not owed:
                 self._merged += 1
                 return
             lane = self._lanes[letter.lane]
@@ -165,8 +166,7 @@ class Mailbox:
                 )
             self._accepted += 1
             lane.append(letter)
-            if letter.merge is not None:
-                self._merge_waiting[letter.merge] = letter
+            self._note_merge(letter)
             self._changed.notify_all()
 
     def put_sticky(self, letter: Letter) -> None:
@@ -206,7 +206,7 @@ class Mailbox:
                     break
                 self._lanes[lane].popleft()
                 self._forget_merge(letter)
-                if letter.deadline is not None and letter.deadline < self._now():
+                if letter.deadline is not None and letter.deadline <= self._now():
                     self._ends[End.FAILED] += 1
                     late.append(letter)
                     continue
@@ -327,17 +327,22 @@ class Mailbox:
     def _first_lane(self) -> Lane | None:
         return next((lane for lane in Lane if self._lanes[lane]), None)
 
-    def _forget_merge(self, letter: Letter) -> None:
+    def _note_merge(self, letter: Letter) -> None:
         if letter.merge is not None:
-            self._merge_waiting.pop(letter.merge, None)
+            self._merge_waiting.setdefault(letter.merge, letter)
+
+    def _forget_merge(self, letter: Letter) -> None:
+        if letter.merge is not None and self._merge_waiting.get(letter.merge) is letter:
+            del self._merge_waiting[letter.merge]
 
     def _return_in_hand(self) -> None:
         for letter in reversed(self._in_hand.values()):
             self._lanes[letter.lane].appendleft(letter)
+            self._note_merge(letter)
         self._in_hand.clear()
 
     def _repeat_sticky(self) -> None:
-        for kind, letter in self._sticky.items():
+        for kind, letter in reversed(self._sticky.items()):  # each goes before the last
             if any(type(one.message) is kind for lane in self._lanes for one in lane):
                 continue
             copy = Letter(letter.message, id=f"{letter.id}+", lane=Lane.CONTROL)

@@ -31,7 +31,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Run `on_stop` and end."""
+    """Run `on_stop` and end. Meant for one incarnation, or for whoever gets it."""
+
+    incarnation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pykka import Future, Timeout
 from actors.events import EventStream, Kind
 from actors.mailbox import Lane, Letter, Mailbox, ReturnAddress, Sender
 from actors.runtime import Runtime
-from defence.errors import AskedInside, DeadlinePassed, NotFound, Stopped
+from defence.errors import AskedInside, DeadlinePassed, MailboxFull, NotFound, Stopped
 
 _here = threading.local()
 
@@ -67,9 +67,14 @@ class Post:
         reply_to: Future[Any] | None = None,
         merge: str | None = None,
         sticky: bool = False,
+        deadline: float | None = None,
         id: str | None = None,  # noqa: A002
     ) -> None:
-        """Send from one actor to another; to a closed mailbox it becomes a dead letter."""
+        """Send from one actor to another; to a closed mailbox it becomes a dead letter.
+
+        An asker whose letter is not accepted is told so: nobody else would.
+        Raises `MailboxFull` on the data lane when there is no asker.
+        """
         letter = Letter(
             message,
             id=id or self.runtime.new_id(),
@@ -78,6 +83,7 @@ class Post:
             answer_to=answer_to,
             reply_to=reply_to,
             merge=merge,
+            deadline=deadline,
         )
         try:
             box = self._boxes[to]
@@ -85,6 +91,10 @@ class Post:
                 box.put_sticky(letter)
             else:
                 box.put(letter)
+        except MailboxFull as error:
+            if reply_to is None:
+                raise
+            reply_to.set_exception((MailboxFull, error, None))
         except (Stopped, KeyError) as error:
             if reply_to is not None:
                 stopped = Stopped(str(error))

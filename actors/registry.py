@@ -7,7 +7,7 @@ by their ids, so one that returns to the mailbox after a crash changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -309,7 +309,7 @@ class Registry(GuardActor):
             results[record.identifier] = record
             if worth_writing(stored, record):
                 written.append(record)
-        allowed = [i for i in message.intents if self._may_send(i, results, message, draft)]
+        allowed = [i for i in message.intents if self._may_send(i, message, draft)]
         if results:
             draft.remember(results.values())
         if written or allowed:
@@ -320,13 +320,12 @@ class Registry(GuardActor):
             draft.then(lambda i=intent: self._send(i))  # type: ignore[misc]  # as above
         return Journalled(tuple(intent.id for intent in allowed))
 
-    def _may_send(
-        self, intent: Intent, results: Mapping[int, TradeRecord], message: Evaluated, draft: Draft
-    ) -> bool:
+    def _may_send(self, intent: Intent, message: Evaluated, draft: Draft) -> bool:
         """One order per decision, none in doubt, none from an old look (DESIGN, Fencing)."""
         stored = draft.book.trades.get(intent.identifier)
-        changed = intent.identifier in message.bases and intent.identifier not in results
-        if stored is None or changed or stored.standing is not Standing.GUARDED:
+        if stored is None or stored.standing is not Standing.GUARDED:
+            return False
+        if stored.revision != message.bases.get(intent.identifier):
             return False
         if intent.identifier in draft.book.frozen:
             return False

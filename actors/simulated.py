@@ -53,7 +53,8 @@ class SimulatedRuntime:
         return f"m{next(self._ids):06d}"
 
     def new_future(self) -> Future[Any]:
-        """Return an empty future."""
+        """Return an empty future; before anything is sent a foreign thread is refused here."""
+        self._own_thread()
         return ThreadingFuture()
 
     def run(self, incarnation: Incarnation) -> None:

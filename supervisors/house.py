@@ -81,6 +81,7 @@ class House:
         self._watchdog: Watchdog | None = None
         self._all_stopped = threading.Event()
         self._closing = threading.Lock()
+        self._closer: threading.Thread | None = None
         self._opened = False
 
     # -- opening
@@ -288,6 +289,8 @@ class House:
                 self._stop_root()
             self._release()
             self.over = True
+        if self._closer is not None and self._closer is not threading.current_thread():
+            self._closer.join(5.0)
 
     def _stop_children(self) -> None:
         self._put(ROOT, ShutDown())
@@ -341,7 +344,8 @@ class House:
         In the simulated runtime whoever drives it calls `close`.
         """
         if isinstance(self._runtime, ThreadRuntime):
-            threading.Thread(target=self.close, name="dtms-stop", daemon=True).start()
+            self._closer = threading.Thread(target=self.close, name="dtms-stop", daemon=True)
+            self._closer.start()
 
     # -- used by the guard
 

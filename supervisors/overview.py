@@ -59,6 +59,9 @@ _STATES: dict[Kind, ChildState] = {
 }
 
 
+_ENDINGS = (Kind.STOPPING, Kind.STOPPED)
+
+
 class Overview:
     """Folds the stream into `Seen`; `apply` is called under the stream's lock."""
 
@@ -85,7 +88,9 @@ def _fold(seen: Seen, event: Event) -> Seen:
         if view is not seen.children[name]:
             seen = replace(seen, children={**seen.children, name: view})
     change = _CHANGES.get(event.kind)
-    return seen if change is None else replace(seen, **change(event))
+    if change is None or (event.kind in _ENDINGS and seen.phase in ("refused", "died")):
+        return seen  # how it ended matters more than that it was tidied up
+    return replace(seen, **change(event))
 
 
 def _fold_child(view: ChildView, event: Event) -> ChildView:

@@ -8,6 +8,7 @@ shutdown can come between any two of them (SUPERVISION.md, corner rules 4, 5).
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,6 +43,7 @@ from supervisors.spec import Escalation, Restart
 ROOT = "root"
 WHOLE_START = "*"  # the child name under which the start as a whole times out
 REVOKE_WAIT = 0.5  # seconds that an order under way may take before its lease counts as stuck
+LEAK_WAIT = 60.0  # seconds until a child is tried again that has left too many hung threads
 
 
 class Ledger(Protocol):
@@ -114,6 +116,7 @@ class RootSupervisor(GuardActor):
         self._stopping = False
         self._to_stop: list[ChildSlot] = []
         self._leaked: list[Incarnation] = []
+        self._start_from = 0.0  # the start as a whole is measured from here at the earliest
         self._last_check = 0.0
         self._clock_offset = 0.0
 
@@ -159,6 +162,7 @@ class RootSupervisor(GuardActor):
     def _begin(self) -> None:
         self._starting = True
         self._to_start = list(self._order)
+        self._start_from = self.clock.monotonic()
         self._after(self._settings.startup_timeout, StartTimedOut(WHOLE_START, 0))
         self._next_check()
         self._start_next()
@@ -176,6 +180,7 @@ class RootSupervisor(GuardActor):
         slot.number += 1
         number, now = slot.number, self.clock.monotonic()
         slot.state = ChildState.STARTING
+        slot.live = True
         slot.vitals = Vitals(now)
         slot.lease = Lease(slot.name, number)
         slot.judge_from = now
@@ -186,12 +191,11 @@ class RootSupervisor(GuardActor):
             incarnation = Incarnation(actor, self._report)
             slot.incarnation = incarnation
             self.context.runtime.run(incarnation)
-        except Exception as error:  # noqa: BLE001 - any way to fail is one exit report
+        except BaseException as error:  # noqa: BLE001 - any way to fail is one exit report
+            text = "".join(traceback.format_exception_only(error)).strip()
             self.context.log.opt(exception=error).error("{} cannot be started", slot.name)
             if slot.incarnation is None or slot.incarnation.claim_report():
-                self._report(
-                    ExitReport(slot.name, number, "failed to start", repr(error), cause=error)
-                )
+                self._report(ExitReport(slot.name, number, "failed to start", text, cause=error))
             return
         slot.timer = self._after(slot.spec.start_timeout, StartTimedOut(slot.name, number))
 
@@ -234,25 +238,39 @@ class RootSupervisor(GuardActor):
             self._start_next()
 
     def _start_timed_out(self, message: StartTimedOut) -> None:
+        now = self.clock.monotonic()
+        self._look_at_the_clocks(now)
         if message.child == WHOLE_START:
-            if self._starting and not self._stopping:
-                waiting = [slot.name for slot in self._order if not slot.was_ready]
-                self._refuse_start(
-                    StartRefused(
-                        f"not ready within {self._settings.startup_timeout:g} s; "
-                        f"waiting for {waiting[0]}",
-                        remedy="see the log for what failed, or raise --startup-timeout",
-                    )
-                )
+            self._whole_start_timed_out(message, now)
             return
         slot = self._slots[message.child]
         if message.incarnation != slot.number or slot.state is not ChildState.STARTING:
             return
-        if slot.vitals is not None and slot.vitals.excused is not None:
+        left = slot.judge_from + slot.spec.start_timeout - now
+        if left > 0:  # the host paused meanwhile: the child is given its time anew
+            slot.timer = self._after(left, message)
+            return
+        excused = slot.vitals is not None and slot.vitals.excused is not None
+        if excused and slot.busy_for(now) <= slot.spec.hang_after:
             # It waits for something that is not its fault: no charge (corner rule 3).
             slot.timer = self._after(slot.spec.start_timeout, message)
             return
-        self._fence(slot, "not ready in time")
+        self._fence(slot, "hung" if excused else "not ready in time")
+
+    def _whole_start_timed_out(self, message: StartTimedOut, now: float) -> None:
+        if not self._starting or self._stopping:
+            return
+        left = self._start_from + self._settings.startup_timeout - now
+        if left > 0:  # the host paused meanwhile
+            self._after(left, message)
+            return
+        waiting = [slot.name for slot in self._order if not slot.was_ready]
+        self._refuse_start(
+            StartRefused(
+                f"not ready within {self._settings.startup_timeout:g} s; waiting for {waiting[0]}",
+                remedy="see the log for what failed, or raise --startup-timeout",
+            )
+        )
 
     def _refuse_start(self, cause: DtmsError) -> None:
         self._starting = False
@@ -269,11 +287,11 @@ class RootSupervisor(GuardActor):
         slot.cancel_timer()
         slot.mailbox.fence()
         if slot.lease is not None and not slot.lease.revoke(REVOKE_WAIT):
-            self._owner.cannot_go_on(f"{slot.name} cannot be fenced: an order is stuck in it")
+            self._give_up(f"{slot.name} cannot be fenced: an order is stuck in it")
             return
         if slot.incarnation is not None and report.how in ("hung", "not ready in time"):
-            self._count_leaked(slot.incarnation)
-        slot.incarnation = None
+            self._leaked.append(slot.incarnation)
+        slot.incarnation, slot.live = None, False
         self.emit_for(slot, Kind.EXITED, how=report.how, error=report.error)
         if self._stopping:
             self._stopped_one(slot)
@@ -287,17 +305,27 @@ class RootSupervisor(GuardActor):
         ):
             slot.state = ChildState.STOPPED
         else:
-            slot.failures.append(f"{report.how}: {report.error}".rstrip(": "))
+            failure = f"{report.how}: {report.error}".rstrip(": ")
+            slot.failures = [*slot.failures, failure][-(slot.spec.max_restarts + 1) :]
             self._charge_and_restart(slot)
 
-    def _count_leaked(self, incarnation: Incarnation) -> None:
+    def _give_up(self, cause: str) -> None:
+        """Restart nothing any more: what cannot be kept safe is not carried on."""
+        self._stopping = True
+        self._owner.cannot_go_on(cause)
+
+    def _too_many_leaked(self) -> bool:
         join = self.context.runtime.join
-        self._leaked = [one for one in (*self._leaked, incarnation) if not join(one, 0.0)]
+        self._leaked = [one for one in self._leaked if not join(one, 0.0)]
+        return len(self._leaked) > self._settings.max_leaked
 
     def _charge_and_restart(self, slot: ChildSlot) -> None:
         now = self.clock.monotonic()
-        if not slot.budget.allows(now) or len(self._leaked) > self._settings.max_leaked:
-            self._escalate(slot)
+        if self._too_many_leaked():
+            self._escalate(slot, "too many of its threads hang", LEAK_WAIT)
+            return
+        if not slot.budget.allows(now):
+            self._escalate(slot, "its restart budget is used up", 1.0)
             return
         slot.budget.charge(now)
         try:
@@ -322,14 +350,15 @@ class RootSupervisor(GuardActor):
         self.emit_for(slot, Kind.RESTARTING, delay=round(delay, 3), nth=nth)
         slot.timer = self._after(delay, StartChild(slot.name, slot.epoch))
 
-    def _escalate(self, slot: ChildSlot) -> None:
+    def _escalate(self, slot: ChildSlot, why: str, at_least: float) -> None:
+        """Say that the child is down; plan to try again in `at_least` seconds or later."""
         now = self.clock.monotonic()
         slot.state = ChildState.ESCALATED
         slot.epoch += 1
         failures, slot.failures = slot.failures, []
         frees_at = slot.budget.frees_at(now)
         retry = slot.spec.escalation is Escalation.RETRY and frees_at is not None
-        again = max(0.0, frees_at - now) if frees_at is not None and retry else None
+        again = max(at_least, frees_at - now) if frees_at is not None and retry else None
         self.emit_for(
             slot,
             Kind.ESCALATED,
@@ -341,13 +370,13 @@ class RootSupervisor(GuardActor):
             Notice(
                 key=f"escalated:{slot.name}",
                 severity=Severity.CRITICAL,
-                title=f"{slot.name} is down: its restart budget is used up",
-                text=f"Failures: {'; '.join(failures)}. {plan} "
+                title=f"{slot.name} is down: {why}",
+                text=f"Failures: {'; '.join(failures) or 'as before'}. {plan} "
                 f"To start it now: ctl reset-budget {slot.name}",
             )
         )
         if again is not None:
-            slot.timer = self._after(max(again, 1.0), StartChild(slot.name, slot.epoch))
+            slot.timer = self._after(again, StartChild(slot.name, slot.epoch))
 
     def _start_again(self, message: StartChild) -> None:
         slot = self._slots[message.child]
@@ -356,7 +385,12 @@ class RootSupervisor(GuardActor):
         if slot.state is ChildState.BACKOFF:
             self._spawn(slot)
         elif slot.state is ChildState.ESCALATED:
-            self._charge_and_restart(slot)
+            now = self.clock.monotonic()
+            frees_at = slot.budget.frees_at(now)
+            if frees_at is not None and frees_at > now:  # rounding: the timer came a moment early
+                slot.timer = self._after(frees_at - now, message)
+            else:
+                self._charge_and_restart(slot)
 
     # -- hangs and silence
 
@@ -369,18 +403,19 @@ class RootSupervisor(GuardActor):
 
     def _check_health(self, message: CheckHealth) -> None:
         now = self.clock.monotonic()
-        self.progress()
         if message.by == "timer":
-            if self._stopping:
-                return
+            self.progress()  # asked checks prove nothing about the timers
+        if self._stopping:
+            return
+        if message.by == "timer":
             self._next_check()
-            self._look_at_the_clocks(now)
+        self._look_at_the_clocks(now)
         for slot in self._order:
             if slot.state is not ChildState.READY or slot.vitals is None:
                 continue
             if slot.busy_for(now) > slot.spec.hang_after:
                 if slot.vitals.critical:
-                    self._owner.cannot_go_on(f"{slot.name} is stuck inside a commit")
+                    self._give_up(f"{slot.name} is stuck inside a commit")
                     return
                 self._fence(slot, "hung")
             elif (
@@ -399,6 +434,7 @@ class RootSupervisor(GuardActor):
         self.emit(Kind.HOST_PAUSED, late=round(late, 1), clock_jump=round(drift, 1))
         for slot in self._order:
             slot.judge_from = now
+        self._start_from = now
         self._owner.host_paused(max(late, abs(drift)))
 
     def _fence(self, slot: ChildSlot, how: str) -> None:
@@ -415,6 +451,13 @@ class RootSupervisor(GuardActor):
 
     def _restart(self, message: RestartChild) -> object:
         slot = self._find(message.child)
+        if slot.state is ChildState.PENDING:
+            raise Conflict(
+                "its turn to start has not come",
+                field="child",
+                value=slot.name,
+                remedy="wait until the guard is ready",
+            )
         if slot.live:
             slot.manual = True
             self._ask_to_stop(slot, slot.spec.stop_timeout)
@@ -424,8 +467,8 @@ class RootSupervisor(GuardActor):
 
     def _reset_budget(self, message: ResetBudget) -> object:
         slot = self._find(message.child)
+        self._ledger.clear(slot.name)  # first: if it fails, nothing is half done
         slot.budget.reset()
-        self._ledger.clear(slot.name)
         slot.failures.clear()
         self._publish_budget(slot, Kind.BUDGET_RESET, by=message.by)
         if slot.state is ChildState.ESCALATED:
@@ -484,7 +527,7 @@ class RootSupervisor(GuardActor):
         self._owner.all_stopped()
 
     def _ask_to_stop(self, slot: ChildSlot, timeout: float) -> None:
-        self._put(slot, Stop())
+        self._put(slot, Stop(slot.number))
         slot.timer = self._after(timeout, StopTimedOut(slot.name, slot.number))
 
     def _stop_timed_out(self, message: StopTimedOut) -> None:

@@ -36,6 +36,7 @@ class ChildSlot:
         self.state = ChildState.PENDING
         self.number = 0
         self.incarnation: Incarnation | None = None
+        self.live = False  # an incarnation was begun whose end has not been reported
         self.vitals: Vitals | None = None
         self.lease: Lease | None = None
         self.was_ready = False  # some incarnation became ready
@@ -44,11 +45,6 @@ class ChildSlot:
         self.judge_from = 0.0  # hangs and silence are measured from here at the earliest
         self.timer: Timer | None = None
         self.failures: list[str] = []  # since it last escalated or was reset
-
-    @property
-    def live(self) -> bool:
-        """Whether an incarnation runs that has not been reported as ended."""
-        return self.incarnation is not None
 
     def busy_for(self, now: float) -> float:
         """Return how long the child has handled one message, 0 if it is not."""

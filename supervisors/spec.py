@@ -47,7 +47,8 @@ class Backoff:
         """Return the seconds to wait before the `nth` restart (1 is the first)."""
         if nth <= 1:
             return 0.0
-        plain = min(self.limit, self.first * self.factor ** (nth - 2))
+        growth = self.factor ** min(nth - 2, 64)  # a float overflows where nobody waits any more
+        plain = min(self.limit, self.first * growth)
         return plain * (1 + self.jitter * random.random())
 
 
