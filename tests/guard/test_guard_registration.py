@@ -74,12 +74,11 @@ def test_one_ticket_many_callers_and_the_registry_is_killed(both: GuardKit, poin
     ticket = both.terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0)
     snapshot = guard.snapshot()
     registry = guard._house.address(REGISTRY)
-    futures = []
     points.kill_at(point, times=2)
-    for n in range(32):
-        futures.append(
-            registry.ask_later(Register(f"caller-{n}", Trade(ticket=ticket), snapshot), timeout=60)
-        )
+    trade = Trade(ticket=ticket)
+    futures = [
+        registry.ask_later(Register(f"caller-{n}", trade, snapshot), timeout=60) for n in range(32)
+    ]
     answers: list[Registration] = [guard._house.wait(f, 60, "registry") for f in futures]
     assert sum(answer.created for answer in answers) == 1
     assert len({answer.trade for answer in answers}) == 1
