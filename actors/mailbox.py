@@ -172,6 +172,7 @@ class Mailbox:
     def put_sticky(self, letter: Letter) -> None:
         """Accept a letter that every later incarnation is given again, newest of its type."""
         with self._changed:
+            self._sticky.pop(type(letter.message), None)  # the newest goes last
             self._sticky[type(letter.message)] = letter
         self.put(letter)
 

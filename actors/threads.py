@@ -46,8 +46,7 @@ class ThreadRuntime:
         self._due = threading.Condition()
         self._heap: list[tuple[float, int, ThreadTimer]] = []
         self._order = itertools.count()
-        self._timers = threading.Thread(target=self._call_timers, name="dtms-timers", daemon=True)
-        self._timers.start()
+        self._timers: threading.Thread | None = None  # with the first timer
 
     def new_id(self) -> str:
         """Return an id that no other message has."""
@@ -83,6 +82,11 @@ class ThreadRuntime:
         """Call `call` on the timer thread after `delay` seconds."""
         timer = ThreadTimer(call)
         with self._due:
+            if self._timers is None:
+                self._timers = threading.Thread(
+                    target=self._call_timers, name="dtms-timers", daemon=True
+                )
+                self._timers.start()
             due = self.clock.monotonic() + max(0.0, delay)
             heapq.heappush(self._heap, (due, next(self._order), timer))
             self._due.notify()
@@ -117,14 +121,14 @@ class ThreadRuntime:
         with self._guard:
             threads = [*self._threads.values(), self._timers]
         for thread in threads:
-            if thread is not me:
+            if thread is not None and thread is not me:
                 thread.join(timeout=2 * IDLE_WAIT)
 
     def alive(self) -> list[str]:
         """Return the names of the runtime's threads that still run."""
         with self._guard:
             threads = [*self._threads.values(), self._timers]
-        return [thread.name for thread in threads if thread.is_alive()]
+        return [one.name for one in threads if one is not None and one.is_alive()]
 
     def _step_until_done(self, incarnation: Incarnation) -> None:
         box = incarnation.context.mailbox
