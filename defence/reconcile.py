@@ -119,9 +119,8 @@ def _sound(position: Position) -> bool:
 
 
 def _present(record: TradeRecord, position: Position, look: Look) -> Finding:
-    same = position.direction is record.direction and position.symbol == record.symbol
     old_look = predates(record, look.asked_at, look.now)
-    if not same:
+    if not _same(record, position):
         if old_look or record.standing is Standing.RELEASED:
             return Finding()
         return _reversed(record, position, look)
@@ -132,6 +131,10 @@ def _present(record: TradeRecord, position: Position, look: Look) -> Finding:
         # One change of the record, however much it learned.
         learned = replace(learned, trade=replace(learned.trade, revision=record.revision + 1))
     return _both(finding, learned)
+
+
+def _same(record: TradeRecord, position: Position) -> bool:
+    return position.direction is record.direction and position.symbol == record.symbol
 
 
 def _reversed(record: TradeRecord, position: Position, look: Look) -> Finding:
@@ -162,9 +165,9 @@ def _doubtful(
 ) -> Finding:
     """Resolve what can be resolved; all else about the trade waits for the next look.
 
-    Two things need not wait: a position whose end is in history is archived, for
-    no later look could say more, and one that is not stored is handled as such,
-    for this look is from after the order.
+    Three things need not wait: a position whose end is in history is archived,
+    for no later look could say more; one that is not stored is handled as such,
+    for this look is from after the order; and what history tells of the opening.
     """
     whole = Finding()
     after = record
@@ -176,7 +179,7 @@ def _doubtful(
     if after is None:
         return whole if position is None else _both(whole, found(position, look))
     if position is not None:
-        return whole
+        return _both(whole, learn(after, look)) if _same(after, position) else whole
     ended = closed(after, look)
     return whole if ended is None else replace(_both(whole, ended), trade=None)
 

@@ -69,10 +69,9 @@ def safe_stop(record: TradeRecord, position: Position, market: Market) -> float 
     present = position.stop_loss
     if present is not None and sign * (present - target) >= -noise:
         return StopFault.SAFE
-    if sign * (market.price - target) >= market.distance - noise:
-        moved = _allowed(target, position, market)
-        if not isinstance(moved, StopFault):
-            return moved
+    moved = _allowed(target, position, market)
+    if not isinstance(moved, StopFault):
+        return moved
     return tightened_stop(record, position, market)
 
 

@@ -284,3 +284,24 @@ def test_two_intents_for_one_trade_are_settled_in_their_order() -> None:
         ("b", OutcomeKind.DONE),
     ]
     assert made.trades[0].stop_loss == 1.095
+
+
+def test_what_history_tells_of_the_opening_is_learned_with_the_outcome() -> None:
+    fresh = record(commission_per_lot=None)
+    made = settle(HALF, position(volume=0.5), read=history(deal(), OURS), trade=fresh)
+    (trade,) = made.trades
+    assert (trade.volume, trade.commission_per_lot) == (0.5, -3.5)
+
+
+def test_the_same_look_is_never_a_second_read() -> None:
+    doubt = PendingIntent(intent=intent(), first_read_at=NOW)
+    made = plan(
+        trades={1: record()},
+        pending={doubt.intent.id: doubt},
+        snapshot=snapshot(position()),
+        histories={},
+        now=NOW + 100,
+        rules=replace(RULES, in_doubt_wait=0.0),
+        plan_id="p",
+    )
+    assert made == Plan(waiting=frozenset({1}))

@@ -341,7 +341,7 @@ _SIDES = st.sampled_from(list(Direction))
 _LEVELS = st.integers(0, 60)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     direction=_SIDES,
     path=st.lists(st.tuples(st.integers(-400, 400), st.integers(0, 30)), min_size=1, max_size=30),
@@ -422,6 +422,7 @@ def test_no_path_of_prices_widens_a_stop_repeats_a_step_or_leaves_the_rules(
     assert set(done) <= set(trade.steps)
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     bid=st.floats(allow_nan=True, allow_infinity=True),
     ask=st.floats(allow_nan=True, allow_infinity=True),
@@ -449,3 +450,16 @@ def test_arbitrary_prices_never_harm(
     assert direction.sign * (price - new) > 0
     if stop is not None:
         assert direction.sign * (new - stop) > 0
+
+
+def test_break_even_at_the_market_is_no_stop_even_without_a_spread() -> None:
+    trade = record(peak_r=0.9, steps=(Step.L2_HALF,))
+    verdict = judge(trade, 0, price=quote(1.1, 1.1))
+    assert verdict.decision is not None
+    assert verdict.decision.stop_loss == 1.095
+
+
+def test_a_stop_that_would_not_be_a_tick_better_is_not_sent() -> None:
+    trade = record(peak_r=0.6, stop_loss=1.1)
+    verdict = judge(trade, 0, position(stop_loss=1.1), price=quote(1.10001, 1.10002))
+    assert (verdict.decision, verdict.skipped) == (None, Skip.NOT_BETTER)

@@ -144,6 +144,7 @@ def volume_larger_or_price_changed() -> None:
         assert trade.volume == changes.get("volume", 1.0)
         assert trade.state is TradeState.WARNING_L1
         assert kinds(made) == ["resized"]
+        assert made.needs_history == {1}  # the commission of what was added
     beyond = run(before, look=snapshot(position(volume=2.0, stop_loss=1.12)))
     assert beyond.trades[0].initial_stop is None
     assert beyond.trades[0].result_r is None
@@ -409,3 +410,8 @@ def test_positions_beside_each_other_do_not_mix() -> None:
         record(), record(identifier=2, ticket=2), look=snapshot(position(), other(volume=0.4))
     )
     assert [trade.identifier for trade in made.trades] == [2]
+
+
+def test_a_first_miss_in_the_future_counts_anew() -> None:
+    made = run(record(missing_since=NOW + 5000), look=snapshot(), histories={1: Empty()})
+    assert made.trades[0].missing_since == NOW

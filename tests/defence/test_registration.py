@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from defence_samples import NOW, facts, position, quote, record, snapshot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defence.broker import Direction, Snapshot, Unknown
@@ -292,6 +292,7 @@ def test_release_is_idempotent_and_knows_closed_trades() -> None:
 _NUMBERS = st.none() | st.floats() | st.integers() | st.sampled_from([1.09, 1.1, 1.15, 0.5])
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     ticket=st.integers(-1, 3),
     volume=_NUMBERS,
