@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from loguru import Logger
 
-    from actors.lease import Lease
+    from terminals.lease import Lease
 
 
 class Vitals:

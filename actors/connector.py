@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from actors.actor import Context, GuardActor
 from actors.events import Kind
-from actors.lease import Lease, Permit
 from actors.mailbox import Letter
 from actors.messages import (
     Connect,
@@ -25,6 +24,7 @@ from actors.names import MONITOR, RECOVERY, REGISTRY
 from defence.broker import Account, Known, MarginMode, Position, Quote, Snapshot, Unknown
 from defence.errors import DtmsError, Fault, TerminalRefused
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
+from terminals.lease import Lease, Permit
 from terminals.ordering import delete_pending, execute
 from terminals.protocol import Terminal
 from terminals.reading import (

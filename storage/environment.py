@@ -221,6 +221,20 @@ class Environment:
                 raise refused(error, target, "naming the backup") from error
         finally:
             shutil.rmtree(passing, ignore_errors=True)  # gone already if all went well
+            if self._env is not None:
+                self.free_readers()  # the copying process may have been killed
+
+    def free_readers(self) -> int:
+        """Free the reader slots of processes that died; return how many.
+
+        Such a slot pins old pages, so the file would only grow (LMDB.md). Done
+        at every opening and backup; a long run may do it now and then.
+        """
+        with self._lock:
+            try:
+                return self._open().reader_check()
+            except lmdb.Error as error:
+                raise translate(error, self.name, self.path) from error
 
     def close(self) -> None:
         """Close; a second time does nothing. TryAgain if a transaction does not end."""

@@ -14,7 +14,6 @@ from pykka import Future, Timeout
 from actors.actor import Context, Vitals
 from actors.events import EventStream, Kind
 from actors.incarnation import Incarnation
-from actors.lease import Lease
 from actors.mailbox import Counts, Lane, Mailbox
 from actors.messages import Begin, ExitReport, Raise, Reconcile, SetControl, ShutDown, Stop
 from actors.monitor import ARMED, OBSERVE
@@ -43,6 +42,7 @@ from supervisors.settings import Settings
 from supervisors.slot import ChildSlot
 from supervisors.terminal_choice import make_terminal
 from supervisors.watchdog import Watchdog
+from terminals.lease import Lease
 from terminals.protocol import Terminal
 
 STAGES = ("locks", "stores", "connector", "account", "registry", "recovery", "monitor", "ready")
@@ -83,6 +83,7 @@ class House:
         self._closing = threading.Lock()
         self._closer: threading.Thread | None = None
         self._opened = False
+        self._began = 0.0
 
     # -- opening
 
@@ -91,6 +92,7 @@ class House:
         if self._opened:
             raise StartRefused("a guard starts once", remedy="make a new Guard")
         self._opened = True
+        self._began = self._runtime.clock.monotonic()
         try:
             self._take_locks()
             self._open_stores()
@@ -165,8 +167,11 @@ class House:
             announce=lambda _: None,
             lease_of=lambda _child, _number: None,
         )
+        # What locks and stores took is part of the time that the start may take.
+        spent = self._runtime.clock.monotonic() - self._began
         times = RootSettings(
-            startup_timeout=self.settings.timeout, check_every=self.settings.check_every
+            startup_timeout=max(0.1, self.settings.timeout - spent),
+            check_every=self.settings.check_every,
         )
         actor = RootSupervisor(context, self._slots, stores.ledger, self, times)
         return Incarnation(actor, self._root_ended)

@@ -16,7 +16,6 @@ from typing import Protocol
 from actors.actor import Context, GuardActor, Vitals
 from actors.events import Kind
 from actors.incarnation import Incarnation
-from actors.lease import Lease
 from actors.mailbox import Lane, Letter
 from actors.messages import (
     Begin,
@@ -39,6 +38,7 @@ from defence.alerts import Notice, Severity
 from defence.errors import Conflict, DtmsError, NotFound, StartRefused
 from supervisors.slot import ChildSlot, ChildState
 from supervisors.spec import Escalation, Restart
+from terminals.lease import Lease
 
 ROOT = "root"
 WHOLE_START = "*"  # the child name under which the start as a whole times out
@@ -267,7 +267,7 @@ class RootSupervisor(GuardActor):
         waiting = [slot.name for slot in self._order if not slot.was_ready]
         self._refuse_start(
             StartRefused(
-                f"not ready within {self._settings.startup_timeout:g} s; waiting for {waiting[0]}",
+                f"not ready in time; waiting for {waiting[0]}",
                 remedy="see the log for what failed, or raise --startup-timeout",
             )
         )

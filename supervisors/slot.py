@@ -6,11 +6,11 @@ from enum import StrEnum
 
 from actors.actor import Vitals
 from actors.incarnation import Incarnation
-from actors.lease import Lease
 from actors.mailbox import Mailbox
 from actors.runtime import Timer
 from supervisors.budget import RestartBudget
 from supervisors.spec import ChildSpec
+from terminals.lease import Lease
 
 
 class ChildState(StrEnum):

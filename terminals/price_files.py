@@ -83,13 +83,14 @@ def read_price_file(path: Path) -> PriceFile:
         _refuse(path, None, "the file is empty", "give a file with prices")
     separator = next((mark for mark in "\t;," if mark in rows[head]), ",")
     names = [cell.strip().strip('"<>').lower() for cell in rows[head].split(separator)]
-    reader = _Rows(out, names, separator, rows, head + 1)
-    if {"open", "high", "low", "close"} <= set(names):
-        reader.read_bars()
-    elif {"bid", "ask"} <= set(names):
-        reader.read_ticks()
-    else:
+    bars = {"open", "high", "low", "close"} <= set(names)
+    if not bars and not {"bid", "ask"} <= set(names):
         _refuse(path, head + 1, f"unknown header {rows[head].strip()[:80]!r}", _ACCEPTED)
+    reader = _Rows(out, names, separator, rows, head + 1)
+    if bars:
+        reader.read_bars()
+    else:
+        reader.read_ticks()
     if not out.time_msc:
         _refuse(path, None, "the file has a header but no prices", "give a file with prices")
     return out
@@ -220,6 +221,9 @@ class _Rows:
                     "mend or remove the line",
                     value=row[:80],
                 )
+            if "_" in row:  # Python would read 1_6 as 16
+                index = next(i for i, cell in enumerate(cells) if "_" in cell)
+                self._column(number, cells, index, "is not a price")
             split.append((number, cells))
         return split
 

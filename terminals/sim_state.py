@@ -289,7 +289,7 @@ class _Reader(Document):
         given = self.mapping("market", value, ("name", "time_msc", "wall", "prices"))
         prices = given.get("prices") or {}
         if not isinstance(prices, dict):
-            self.refuse("market.prices", prices, "is no object", "write {...}")
+            self.refuse("market.prices", prices, f"{prices!r:.40} is no object", "write {...}")
         least = 1e-9
         return MarketMark(
             name=self.text("market.name", given.get("name", "")),

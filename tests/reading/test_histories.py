@@ -160,5 +160,8 @@ def test_pending_orders() -> None:
         (32, 0.5, 1.05),
     ]
     assert isinstance(pending_orders(terminal, expected_login=7), Unknown)
+    assert isinstance(pending_orders(terminal, expected_server="X"), Unknown)
+    terminal.on("account_info", Fails(-10004), nth=terminal.calls["account_info"] + 2)
+    assert isinstance(pending_orders(terminal), Unknown)  # the account is lost after the read
     terminal.on("orders_get", Fails(-10001))
     assert isinstance(pending_orders(terminal), Unknown)

@@ -336,8 +336,12 @@ WITHHELD: list[tuple[str, list[IntentKind], dict[str, Any], dict[str, Any], str]
     ("other direction", KINDS, {"type": 1}, {}, "direction of the position is SELL"),
     ("other symbol", KINDS, {"symbol": "GBPUSD"}, {}, "symbol of the position is GBPUSD"),
     ("less than to close", [CLOSE], {"volume": 0.9}, {}, "only 0.9 of the 1 lots"),
+    ("one step less", [CLOSE], {"volume": 0.99}, {}, "only 0.99 of the 1 lots"),
     ("less than the part", [PART], {"volume": 0.4}, {}, "only 0.4 of the 0.5 lots"),
     ("a part is out already", [PART], {"volume": 0.8}, {}, "volume was reduced from 1 to 0.8"),
+    ("one step is out already", [PART], {"volume": 0.99}, {}, "volume was reduced from 1 to 0.99"),
+    ("stop is one tick tighter", [MOVE], {"sl": 1.09801}, {}, "stop is already tighter: 1.09801"),
+    ("stop is one tick off", [MOVE], {"sl": 1.09501}, {}, "stop was changed to 1.09501 since"),
     ("stop is tighter", [MOVE], {"sl": 1.0981}, {}, "stop is already tighter: 1.0981"),
     (
         "stop is tighter, SELL",
@@ -360,6 +364,13 @@ WITHHELD: list[tuple[str, list[IntentKind], dict[str, Any], dict[str, Any], str]
         {**SELL, "price_current": 1.1060},
         SELL_INTENT,
         "wrong side of the price",
+    ),
+    (
+        "under one",
+        [MOVE],
+        {"price_current": 0.65, "sl": 0.0, "tp": 0.0},
+        {"stop_loss": 0.66, "stop_before": None, "take_profit": None},
+        "wrong side of the price 0.65",
     ),
     (
         "no current price: by the quote",
@@ -489,6 +500,7 @@ CLOSED: list[tuple[str, int, float, Any, OutcomeKind, float | None, float | None
     ("done", 10009, 1.0, [], DONE, 1.0, 1.5),
     ("done, volume left out", 10009, 0.0, [], DONE, 1.0, 1.5),
     ("done for less", 10009, 0.6, [], PARTIAL, 0.6, 1.5),
+    ("done for one step less", 10009, 0.99, [], PARTIAL, 0.99, 1.5),
     ("partial", 10010, 0.4, [], PARTIAL, 0.4, 1.5),
     ("partial, volume by deals", 10010, 0.0, fills((0.1, 1.1), (0.2, 1.4)), PARTIAL, 0.3, 1.3),
     ("partial, no volume at all", 10010, 0.0, [], UNKNOWN, None, 1.5),
@@ -572,6 +584,8 @@ def test_deleting_what_waits_no_longer_or_cannot_be_seen() -> None:
     outcome = delete(terminal)
     assert outcome.kind is NOT_SENT
     assert "cannot be read" in outcome.detail
+    terminal.on("orders_get", (TradeOrder(ticket=32, type=2, symbol="EURUSD"),))
+    assert delete(terminal).detail == "the order waits no longer"  # another one does
     lease = Lease("connector", 1)
     lease.revoke(0)
     assert delete(waiting(), lease).detail == "fenced"

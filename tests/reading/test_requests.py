@@ -102,6 +102,7 @@ REFUSED: list[tuple[str, IntentKind, dict[str, Any], dict[str, Any], str]] = [
     ("under the minimum", IntentKind.CLOSE_PART, {"volume": 0.05}, {"volume_min": 0.1}, "volume"),
     ("floor is under", IntentKind.CLOSE_PART, {"volume": 0.19}, {"volume_step": 0.2}, "volume"),
     ("more than it has", IntentKind.CLOSE, {"volume": 1.5}, {}, "volume"),
+    ("one step more", IntentKind.CLOSE, {"volume": 1.01}, {}, "volume"),
     ("other symbol", IntentKind.CLOSE, {"symbol": "USDJPY"}, {}, "facts"),
 ]
 

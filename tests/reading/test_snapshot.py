@@ -160,6 +160,8 @@ WRONG: list[tuple[str, Callable[[FakeTerminal], None], str]] = [
         on("positions_get", (position(11), position(11, identifier=12))),
         "two positions have the ticket 11",
     ),
+    ("connected missing", on("terminal_info", switches(connected=None)), "connected is None"),
+    ("connected odd", on("terminal_info", switches(connected="yes")), "neither true nor false"),
     ("margin mode", on("account_info", account(margin_mode=9)), "margin_mode is 9"),
     ("balance NaN", on("account_info", account(balance=math.nan)), "balance is nan"),
     ("last_error raises", on("last_error", OSError("pipe")), "last_error raised OSError: pipe"),
@@ -288,6 +290,10 @@ def test_facts_are_of_one_account() -> None:
     terminal.login = 77
     terminal.on("symbol_info", Fails(-10001))
     assert not known(terminal, cache, expected_login=77).symbols
+    assert cache.problems
+    terminal.login, terminal.positions = 78, {}
+    known(terminal, cache, expected_login=78)
+    assert not cache.problems
 
 
 FACTS = [

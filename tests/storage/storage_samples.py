@@ -7,12 +7,12 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from defence.alerts import Alert, Severity
@@ -22,6 +22,9 @@ from defence.trade import Standing, TradeRecord, TradeState
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = 1_700_000_000.0
+
+# a busy machine is no fault of the code
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def trade(identifier: int = 1, **changes: Any) -> TradeRecord:
@@ -96,7 +99,6 @@ def alert(alert_id: str = "x1", **changes: Any) -> Alert:
     return Alert(**{**given, **changes})
 
 
-NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**63), 2**64 - 1)
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(2**63), 2**64 - 1),
     float: st.floats(allow_nan=False),
@@ -138,6 +140,3 @@ def finished(child: subprocess.Popen[bytes], timeout: float = 60) -> tuple[int, 
     """Wait for a child; return exit status, what it wrote, and its errors."""
     out, err = child.communicate(timeout=timeout)
     return child.returncode, out.decode(), err.decode()
-
-
-Damage = Callable[[bytes], bytes]

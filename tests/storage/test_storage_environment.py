@@ -12,7 +12,7 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_samples import finished, python
+from storage_samples import finished, python, unhurried
 
 from defence.errors import (
     Damaged,
@@ -167,7 +167,7 @@ def test_closing_does_not_cut_a_transaction(
 KEYS = st.lists(st.sampled_from([0, 1, 65, 254, 255]), min_size=1, max_size=3).map(bytes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(unhurried, max_examples=60)
 @given(keys=st.sets(KEYS, max_size=12), prefix=st.just(b"") | KEYS, newest=st.booleans())
 def test_walking_is_like_a_sorted_map(
     tmp_path_factory: pytest.TempPathFactory, keys: set[bytes], prefix: bytes, newest: bool
@@ -369,6 +369,34 @@ def test_a_backup_never_replaces_anything(tmp_path: Path) -> None:
         env.backup(tmp_path / "no" / "copy")
     env.close()
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+READER = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], readonly=True)
+txn = env.begin()
+print("reading", flush=True)
+sys.stdin.readline()
+"""
+
+
+def killed_reader(path: Path) -> None:
+    child = python(READER, path)
+    assert child.stdout is not None
+    assert child.stdout.readline().strip() == b"reading"
+    child.kill()
+    child.communicate(timeout=10)
+
+
+def test_slots_of_killed_readers_are_freed(tmp_path: Path) -> None:
+    env = opened(tmp_path / "e")
+    put(env, b"k", a=1)
+    killed_reader(tmp_path / "e")
+    assert env.free_readers() == 1
+    killed_reader(tmp_path / "e")
+    env.backup(tmp_path / "copy")
+    assert env.free_readers() == 0
+    env.close()
 
 
 def damaged_under_way(path: Path) -> Environment:

@@ -167,6 +167,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
+def test_a_new_name_is_made_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[Path, bytes]] = []
+
+    def note(path: Path) -> None:
+        synced.append((path, (tmp_path / "f").read_bytes()))  # after the name is there
+
+    monkeypatch.setattr(files, "sync_folder", note)
+    files.write_whole(tmp_path / "f", b"x")
+    assert synced == [(tmp_path, b"x")]
+
+
 def test_the_token_is_made_once(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
     token = folder.token()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage_samples import finished, python
+from storage_samples import finished, python, unhurried
 
 from defence.errors import AlreadyGuarded, FolderRefused
 from storage.locks import LOCK_NAME, AccountLock, FolderLock, account_name, state_dir
@@ -113,7 +114,7 @@ def test_it_holds_through_a_symbolic_link(tmp_path: Path) -> None:
         pytest.skip("no right to make links here")
     for one, other in ((real, link), (link, real)):
         child = holder("folder", one)
-        with pytest.raises(AlreadyGuarded):
+        with pytest.raises(AlreadyGuarded, match=f"folder {re.escape(str(real))} is"):
             FolderLock(other).acquire()
         child.kill()
         child.communicate(timeout=10)
@@ -158,6 +159,7 @@ SERVERS = st.text(st.characters(), max_size=200)
 LOGINS = st.integers(-(2**40), 2**63)
 
 
+@unhurried
 @given(st.tuples(LOGINS, SERVERS), st.tuples(LOGINS, SERVERS))
 def test_two_accounts_never_share_a_name(one: tuple[int, str], other: tuple[int, str]) -> None:
     names = account_name(*one), account_name(*other)
@@ -165,6 +167,7 @@ def test_two_accounts_never_share_a_name(one: tuple[int, str], other: tuple[int,
     assert (names[0].casefold() == names[1].casefold()) == (one == other)
 
 
+@unhurried
 @given(LOGINS, SERVERS)
 def test_a_name_fits_every_file_system(login: int, server: str) -> None:
     name = account_name(login, server)
@@ -176,7 +179,7 @@ def test_a_name_fits_every_file_system(login: int, server: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((-1, "a"), (1, "-a")),
+        ((-1, "a"), (1, "a-")),
         ((1, "a_b"), (1, "a b")),
         ((1, "Demo"), (1, "demo")),
         ((1, "%41"), (1, "A")),

@@ -75,6 +75,7 @@ def test_damage_is_told_and_nothing_is_changed(
     told = found[bad]
     assert told
     assert any(part in told for part in reason.split("|"))
+    assert "crashed" not in told  # the verifier saw it before the engine did
     assert (bad / DATA_FILE).read_bytes() == content
     assert not unmade.exists()
 
@@ -158,6 +159,17 @@ def test_a_child_that_is_killed_once_is_tried_again(
     once = tmp_path / "once"
     how = f"os.path.exists({str(once)!r}) or (open({str(once)!r}, 'w'), os.kill(os.getpid(), 9))"
     crashing(monkeypatch, how)
+    assert preflight.check(paths) == dict.fromkeys(paths)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_crash_between_two_stores_accuses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [store(tmp_path / each, 1) for each in ("a", "bad", "c")]
+    # the note of the end of `bad` is out, the next has not begun
+    after = 'preflight._note = lambda note, real=preflight._note: (real(note), "end" in note '
+    crashing(monkeypatch, f"{after}and os.kill(os.getpid(), signal.SIGSEGV))")
     assert preflight.check(paths) == dict.fromkeys(paths)
 
 

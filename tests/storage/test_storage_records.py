@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage_samples import action, alert, intent, strategy, trade
+from storage_samples import action, alert, intent, strategy, trade, unhurried
 
 from defence.alerts import Alert
 from defence.errors import Damaged, FolderRefused, Invalid
@@ -56,11 +56,13 @@ each_mapping = pytest.mark.parametrize(
 )
 
 
+@unhurried
 @given(NAMES, KEYS, MAPS)
 def test_what_is_written_is_read(db: str, key: bytes, written: dict[str, Any]) -> None:
     assert decode(db, key, encode(db, key, written)) == written
 
 
+@unhurried
 @given(NAMES, KEYS, MAPS, st.data())
 def test_every_flipped_bit_is_told(
     db: str, key: bytes, written: dict[str, Any], data: st.DataObject
@@ -72,6 +74,7 @@ def test_every_flipped_bit_is_told(
         decode(db, key, bytes(raw))
 
 
+@unhurried
 @given(MAPS, st.data())
 def test_a_cut_record_is_told(written: dict[str, Any], data: st.DataObject) -> None:
     raw = encode("trades", b"k", written)
@@ -80,6 +83,7 @@ def test_a_cut_record_is_told(written: dict[str, Any], data: st.DataObject) -> N
         decode("trades", b"k", raw[:cut])
 
 
+@unhurried
 @given(st.tuples(NAMES, KEYS), st.tuples(NAMES, KEYS), MAPS)
 def test_a_record_counts_only_in_its_place(
     place: tuple[str, bytes], other: tuple[str, bytes], written: dict[str, Any]
@@ -123,6 +127,7 @@ def test_a_value_that_cannot_be_written_is_invalid(value: object) -> None:
 
 
 @each_mapping
+@unhurried
 @given(data=st.data())
 def test_round_trip(kind: type[Any], write: Any, read: Any, data: st.DataObject) -> None:
     there = data.draw(strategy(kind))
@@ -132,12 +137,14 @@ def test_round_trip(kind: type[Any], write: Any, read: Any, data: st.DataObject)
 
 
 @each_mapping
+@unhurried
 @given(data=st.data())
 def test_every_field_is_stored(kind: type[Any], write: Any, read: Any, data: st.DataObject) -> None:
     assert set(write(data.draw(strategy(kind)))) == {each.name for each in fields(kind)}
 
 
 @each_mapping
+@unhurried
 @given(data=st.data())
 def test_unknown_fields_are_ignored(
     kind: type[Any], write: Any, read: Any, data: st.DataObject
@@ -195,6 +202,7 @@ def test_a_sound_record_that_makes_no_sense_is_refused(name: str, value: object)
     assert not isinstance(told.value, Damaged)
 
 
+@unhurried
 @given(
     st.builds(
         AuditEntry,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_samples import T0, action, alert, intent, trade
+from storage_samples import T0, action, alert, intent, trade, unhurried
 
 from defence.errors import AccountRefused, Invalid
 from defence.orders import Outcome, OutcomeKind, PendingIntent
@@ -182,7 +182,7 @@ def test_an_action_told_again_is_one_line(store: TradeStore) -> None:
     assert store.actions(ticket=5) == [told]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(unhurried, max_examples=30)
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 3), st.booleans()), min_size=1, max_size=25

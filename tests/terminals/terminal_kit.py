@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 def recorded(
-    rows: Mapping[str, list[tuple[float, float, float]]], **spec_changes: Any
+    rows: Mapping[str, Sequence[tuple[float, float, float]]], **spec_changes: Any
 ) -> RecordedMarket:
     """A market of ticks given as (seconds from START, bid, ask)."""
     series = {}
@@ -51,7 +51,7 @@ def generated(**options: Any) -> SimulatedTerminal:
 
 
 def playing(
-    rows: Mapping[str, list[tuple[float, float, float]]], **options: Any
+    rows: Mapping[str, Sequence[tuple[float, float, float]]], **options: Any
 ) -> tuple[SimulatedTerminal, Clock]:
     """A connected terminal on given ticks, and the clock that moves it."""
     clock = Clock()

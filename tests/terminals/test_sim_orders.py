@@ -217,6 +217,13 @@ def test_a_sell_mirrors() -> None:
     assert sent(terminal, stops(one.ticket, sl=1.0982)).retcode == 10009
 
 
+def test_a_level_that_stays_may_stand_nearer_than_a_new_one_could() -> None:
+    terminal = quiet()
+    ticket = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.09995)
+    assert sent(terminal, stops(ticket, sl=1.09995, tp=1.2)).retcode == 10009
+    assert sent(terminal, stops(ticket, sl=1.09994, tp=1.2)).retcode == 10016
+
+
 def test_freeze_level() -> None:
     terminal = quiet(specs={"freeze_level": 100})
     ticket = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0995)
@@ -265,6 +272,7 @@ def test_netting_adds_reduces_and_reverses() -> None:
     (one,) = terminal.positions_get() or ()
     assert (one.type, one.volume, one.price_open) == (1, 0.3, 1.2)
     assert (one.ticket, one.identifier) == (turned.order, first.order)
+    assert (one.sl, one.tp) == (0.0, 0.0)  # the reversing order's levels, and it had none
     deals = terminal.history_deals_get(position=first.order)
     assert deals is not None
     assert [(d.entry, d.profit) for d in deals] == [(0, 0.0), (0, 0.0), (1, 500.0), (2, 500.0)]

@@ -1,3 +1,0 @@
-from terminals.lease import Lease, Permit
-
-__all__ = ["Lease", "Permit"]

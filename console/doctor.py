@@ -1,0 +1,66 @@
+"""`doctor`: is everything as a guard needs it?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from console import show
+from console.checks import (
+    Check,
+    Verdict,
+    check_folder,
+    check_packages,
+    check_port,
+    check_python,
+    check_settings,
+    check_token,
+)
+from console.ends import DONE, FAILED, Ended
+from console.settings import load
+
+
+def doctor(given: Mapping[str, Any], *, patience: float, as_json: bool = False) -> int:
+    """Examine, show, and return 0, or 1 if a guard could not run like this.
+
+    The terminal is asked only if `--terminal` is given: connecting may start
+    its program.
+    """
+    checks = examine(given, patience)
+    if as_json:
+        rows = [
+            {"check": c.name, "verdict": c.verdict.value, "text": c.text, "remedy": c.remedy}
+            for c in checks
+        ]
+        sys.stdout.write(json.dumps({"checks": rows}, indent=2) + "\n")
+    else:
+        draw(checks)
+    return FAILED if any(check.verdict is Verdict.BAD for check in checks) else DONE
+
+
+def examine(given: Mapping[str, Any], patience: float) -> list[Check]:
+    """Return every check that could be made."""
+    checks = [check_python(), check_packages()]
+    try:
+        settings = load(given)
+    except Ended as problem:
+        return [*checks, check_settings(problem)]
+    checks += [
+        check_settings(None),
+        *check_folder(settings.folder),
+        check_token(settings.folder),
+        check_port(settings, min(patience, 5.0)),
+    ]
+    if "terminal" in given:
+        from console.look_at_terminal import check_terminal
+
+        checks.append(check_terminal(settings, patience))
+    return checks
+
+
+def draw(checks: Sequence[Check]) -> None:
+    """Show the checks as a table."""
+    rows = ((check.name, check.verdict.value, check.text, check.remedy) for check in checks)
+    show.console().print(show.table("", ("check", "verdict", "what was found", "remedy"), rows))

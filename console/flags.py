@@ -1,0 +1,198 @@
+"""The flags: one a setting, with the names of `supervisors.Settings`.
+
+A flag that is not given is None, and then the environment (`DTMS_` and the name
+in capitals) or `dtms.toml` decides. `token` and `password` have no flag on
+purpose: what stands on a command line can be read by every user of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+
+SECRETS: Final = ("token", "password")
+
+_OPS = "Where the guard is"
+_REAL = "Real terminals (the password: DTMS_PASSWORD or dtms.toml, never a flag)"
+_SIMULATED = "The simulated terminal"
+_LIVES = "Supervision"
+_RULES = "Watching"
+
+
+def _flag(panel: str, text: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar)
+
+
+Terminal: TypeAlias = Annotated[
+    str | None, _flag(_OPS, "simulated (the default), native or bridge.", metavar="KIND")
+]
+Mode: TypeAlias = Annotated[
+    str | None,
+    _flag(_OPS, "observe or armed; armed when simulated, else observe.", metavar="MODE"),
+]
+DataDir: TypeAlias = Annotated[
+    Path | None,
+    _flag(_OPS, "Stores, backups, token; ./dtms-data when simulated.", metavar="FOLDER"),
+]
+StateDir: TypeAlias = Annotated[
+    Path | None, _flag(_OPS, "Account locks; the user's state folder.", metavar="FOLDER")
+]
+Host: TypeAlias = Annotated[str | None, _flag(_OPS, "Address of the gateway; 127.0.0.1.")]
+Port: TypeAlias = Annotated[
+    int | None, _flag(_OPS, "Port of the gateway; 8001. run: 0 takes a free one.")
+]
+Duration: TypeAlias = Annotated[
+    float | None, _flag(_OPS, "Stop by itself so many seconds after it became ready.")
+]
+RateLimit: TypeAlias = Annotated[
+    float | None, _flag(_OPS, "HTTP changes a second and client; 200, 0 is unlimited.")
+]
+MaxBody: TypeAlias = Annotated[int | None, _flag(_OPS, "Largest HTTP body in bytes; 262144.")]
+
+StartupTimeout: TypeAlias = Annotated[
+    float | None, _flag(_LIVES, "Seconds to become ready; 60 simulated, 300 real.")
+]
+MaxRestarts: TypeAlias = Annotated[int | None, _flag(_LIVES, "The Monitor's budget; 3.")]
+RestartPeriod: TypeAlias = Annotated[
+    float | None, _flag(_LIVES, "Seconds in which the budget counts; 3600.")
+]
+EscalationFlag: TypeAlias = Annotated[
+    str | None,
+    _flag(_LIVES, "When it is used up: retry or stay_down; retry.", "--escalation", metavar="WHAT"),
+]
+HangAfter: TypeAlias = Annotated[
+    float | None, _flag(_LIVES, "Seconds on one message until a child is hung; 30.")
+]
+CheckEvery: TypeAlias = Annotated[
+    float | None, _flag(_LIVES, "Seconds between looks at the children; 1.")
+]
+StopTimeout: TypeAlias = Annotated[float | None, _flag(_LIVES, "Seconds a child may stop; 5.")]
+BackoffFirst: TypeAlias = Annotated[
+    float | None, _flag(_LIVES, "Seconds before the second restart; 1, then growing.")
+]
+Chaos: TypeAlias = Annotated[
+    bool | None,
+    _flag(_LIVES, "Let ops kill and hang children, and change the broker.", "--chaos/--no-chaos"),
+]
+
+Interval: TypeAlias = Annotated[float | None, _flag(_RULES, "Seconds between cycles; 30.")]
+AdoptionFlag: TypeAlias = Annotated[
+    str | None,
+    _flag(
+        _RULES,
+        "Unregistered positions: adopt, observe or ignore; adopt when simulated, else observe.",
+        "--adoption",
+        metavar="WHAT",
+    ),
+]
+StaleAfter: TypeAlias = Annotated[
+    float | None, _flag(_RULES, "Seconds without a known read until not ready; 60.")
+]
+QuoteStaleAfter: TypeAlias = Annotated[
+    float | None, _flag(_RULES, "Seconds until an unchanged price is stale; 120.")
+]
+ReconcileEvery: TypeAlias = Annotated[
+    float | None, _flag(_RULES, "Seconds between reconciliations; 300.")
+]
+AlertRepeat: TypeAlias = Annotated[
+    float | None, _flag(_RULES, "Seconds until an open alert is told again; 300.")
+]
+
+Prices: TypeAlias = Annotated[
+    list[Path] | None,
+    _flag(
+        _SIMULATED,
+        "Recorded prices, CSV or gzip; several files after one flag, bid and ask as a pair.",
+        metavar="FILE...",
+    ),
+]
+Speed: TypeAlias = Annotated[
+    float | None, _flag(_SIMULATED, "How fast the market's time runs; 1, 0 is all at once.")
+]
+SimState: TypeAlias = Annotated[
+    Path | None, _flag(_SIMULATED, "The broker's account and positions, JSON.", metavar="FILE")
+]
+SimFaults: TypeAlias = Annotated[
+    Path | None, _flag(_SIMULATED, "Scripted faults, JSON.", metavar="FILE")
+]
+Seed: TypeAlias = Annotated[int | None, _flag(_SIMULATED, "Of the generated prices; 1.")]
+
+Login: TypeAlias = Annotated[int | None, _flag(_REAL, "The account that must be logged in.")]
+Server: TypeAlias = Annotated[str | None, _flag(_REAL, "The broker's server.")]
+TerminalPath: TypeAlias = Annotated[
+    Path | None, _flag(_REAL, "terminal64.exe, where there are several.", metavar="FILE")
+]
+Portable: TypeAlias = Annotated[
+    bool | None, _flag(_REAL, "The terminal's portable mode.", "--portable/--no-portable")
+]
+
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log every fact: each cycle, each read.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the JSON and nothing else.")]
+Patience: TypeAlias = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait for the answer.", min=0.1, max=3600)
+]
+
+Monitoring: TypeAlias = Annotated[
+    bool, typer.Option("--monitoring", help="Ask for the Monitor's health; looks at it too.")
+]
+Limit: TypeAlias = Annotated[int | None, typer.Option(help="How many, 1 to 1000.")]
+Ticket: TypeAlias = Annotated[int | None, typer.Option(help="Of this trade only.")]
+
+ControlCommand: TypeAlias = Annotated[
+    str, typer.Argument(help="See below.", metavar="COMMAND", show_default=False)
+]
+Child: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        help="connector, registry, recovery, monitor, alert or admin.",
+        metavar="CHILD",
+        show_default=False,
+    ),
+]
+NewMode: TypeAlias = Annotated[str | None, typer.Option("--mode", help="set-mode: the new mode.")]
+Why: TypeAlias = Annotated[str | None, typer.Option(help="A reason, for the audit.")]
+IntentId: TypeAlias = Annotated[str | None, typer.Option("--intent", help="resolve: its id.")]
+Done: TypeAlias = Annotated[
+    bool | None, typer.Option("--done/--not-done", help="resolve: what became of it.")
+]
+Confirm: TypeAlias = Annotated[
+    int | None, typer.Option(help="flatten: the account's login.", metavar="LOGIN")
+]
+Seconds: TypeAlias = Annotated[float | None, typer.Option(help="hang: for so long, else for ever.")]
+AlertId: TypeAlias = Annotated[
+    str | None, typer.Option("--alert", help="acknowledge: its id or key; all without it.")
+]
+
+
+def given(params: Mapping[str, Any], *leave_out: str) -> dict[str, Any]:
+    """Return the flags that were given."""
+    return {
+        name: value
+        for name, value in params.items()
+        if value is not None and name not in leave_out and not (name == "prices" and not value)
+    }
+
+
+def spread(arguments: Sequence[str], flag: str = "--prices") -> list[str]:
+    """Return the arguments with `--prices a b` written as `--prices a --prices b`.
+
+    The parser takes one value a flag; DESIGN promises several files.
+    """
+    spreaded: list[str] = []
+    taking = False
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            return [*spreaded, *arguments[place:]]
+        if argument == flag or argument.startswith(f"{flag}="):
+            taking = True
+        elif argument.startswith("-") and argument != "-":
+            taking = False
+        elif taking and arguments[place - 1] != flag:
+            spreaded.append(flag)
+        spreaded.append(argument)
+    return spreaded

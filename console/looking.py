@@ -1,0 +1,64 @@
+"""`status`, `trades`, `actions`, `alerts`, `health`: looking at the running guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from console import show
+from console.ops import Body, Talk, ask, find, finish
+
+Place = Mapping[str, Any]  # the flags that say where the guard is
+
+
+def _look(
+    given: Place,
+    path: str,
+    draw: Callable[[Body], None],
+    *,
+    as_json: bool,
+    patience: float,
+    params: Mapping[str, Any] | None = None,
+    always: bool = False,
+) -> int:
+    def call(client: Talk) -> tuple[int, Any]:
+        return client.get(path, params, timeout=patience)
+
+    code, body = ask(find(given), call)
+    return finish(code, body, as_json=as_json, show=draw, always=always)
+
+
+def status(given: Place, *, as_json: bool, patience: float) -> int:
+    """Show everything at a glance."""
+    return _look(given, "/dtms/status", show.status, as_json=as_json, patience=patience)
+
+
+def trades(given: Place, *, as_json: bool, patience: float) -> int:
+    """Show the trades that are watched."""
+    return _look(given, "/dtms/trades", show.trades, as_json=as_json, patience=patience)
+
+
+def actions(
+    given: Place, *, limit: int | None, ticket: int | None, as_json: bool, patience: float
+) -> int:
+    """Show what was done and what happened, newest first."""
+    params = {"limit": limit, "ticket": ticket}
+    return _look(
+        given,
+        "/dtms/actions",
+        show.actions,
+        as_json=as_json,
+        patience=patience,
+        params={name: value for name, value in params.items() if value is not None},
+    )
+
+
+def alerts(given: Place, *, as_json: bool, patience: float) -> int:
+    """Show what people were told."""
+    return _look(given, "/dtms/alerts", show.alerts, as_json=as_json, patience=patience)
+
+
+def health(given: Place, *, monitoring: bool, as_json: bool, patience: float) -> int:
+    """Show whether the guard is ready; the status is 1 if it is not."""
+    path = "/dtms/monitoring/health" if monitoring else "/dtms/health"
+    return _look(given, path, show.answer, as_json=as_json, patience=patience, always=True)

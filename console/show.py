@@ -1,0 +1,156 @@
+"""Tables for people. What the guard says is printed as it is: no markup, no control codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from console.ends import one_line
+
+PIPE_WIDTH: Final = 200  # columns, where nobody looks at a screen
+_GOOD: Final = frozenset({"ready", "armed", "done", "HEALTHY", "ok"})
+_BAD: Final = frozenset({"escalated", "WARNING_L2", "critical", "unknown", "not ready", "bad"})
+_SO_SO: Final = frozenset({"backoff", "starting", "WARNING_L1", "warning", "observe", "partial"})
+
+
+def console() -> Console:
+    """Return a console on standard output; colours on a terminal only."""
+    screen = sys.stdout.isatty()
+    return Console(file=sys.stdout, width=None if screen else PIPE_WIDTH, highlight=False)
+
+
+def cell(value: object) -> Text:
+    """Return a value as it stands in a table."""
+    if value is None or value == "":
+        return Text("-", style="dim")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, float):
+        return Text(f"{value:.10g}")
+    text = one_line(str(value))
+    style = "green" if text in _GOOD else "red" if text in _BAD else ""
+    return Text(text, style=style or ("yellow" if text in _SO_SO else ""))
+
+
+def moment(value: object) -> str | None:
+    """Return an ISO 8601 time to the second, as people read it; it is UTC."""
+    return None if value is None else str(value)[:19].replace("T", " ")
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; numbers to the right."""
+    drawn = Table(title=Text(title), box=box.SIMPLE, title_justify="left", pad_edge=False)
+    lines = [list(row) for row in rows]
+    for place, head in enumerate(heads):
+        numbers = all(isinstance(line[place], int | float | None) for line in lines)
+        right = numbers and bool(lines)
+        drawn.add_column(head, justify="right" if right else "left", overflow="fold")
+    for line in lines:
+        drawn.add_row(*map(cell, line))
+    return drawn
+
+
+def _list(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = body.get(name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _map(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = body.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def status(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/status`."""
+    account, terminal, cycle = (_map(body, name) for name in ("account", "terminal", "cycle"))
+    who = f"{account.get('login')} on {account.get('server')}" if account else None
+    skipped = _map(cycle, "skipped")
+    rows: list[Sequence[object]] = [
+        ("guard", "ready" if body.get("ready") else "not ready"),
+        *(("reason", reason) for reason in body.get("reasons") or ()),
+        ("mode", body.get("mode")),
+        *((("paused", body["paused"]),) if body.get("paused") else ()),
+        ("account", who),
+        ("terminal", terminal.get("terminal")),
+        ("trades", body.get("active_trades")),
+        ("only observed", body.get("observed_trades")),
+        ("orders in doubt", body.get("orders_in_doubt")),
+        ("cycle", cycle.get("number")),
+        ("last cycle (UTC)", moment(cycle.get("at"))),
+        *((("skipped", f"{number} {why}") for why, number in skipped.items())),
+        ("reconciled (UTC)", moment(body.get("reconciled_at"))),
+    ]
+    out = console()
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows:
+        shown.add_row(Text(str(name), style="bold"), cell(value))
+    out.print(shown)
+    heads = ("child", "state", "incarnation", "restarts", "budget left", "mailbox", "last exit")
+    names = ("state", "incarnation", "restarts_in_window", "budget_left", "mailbox", "last_exit")
+    out.print(
+        table(
+            "",
+            heads,
+            (
+                (name, *(child.get(one) for one in names))
+                for name, child in _map(body, "children").items()
+                if isinstance(child, Mapping)
+            ),
+        )
+    )
+
+
+def trades(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/trades`."""
+    names = (
+        *("ticket", "symbol", "direction", "volume", "entry_price", "stop_loss"),
+        *("take_profit", "result_r", "state", "standing", "managed_by"),
+    )
+    heads = ("ticket", "symbol", "side", "lots", "entry", "stop", "target", "R", "state")
+    found = _list(body, "trades")
+    rows = ([one.get(name) for name in names] for one in found)
+    console().print(table(f"{len(found)} trades", (*heads, "standing", "managed by"), rows))
+
+
+def actions(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/actions`."""
+    found = _list(body, "actions")
+    names = ("ticket", "symbol", "kind", "step", "outcome", "detail")
+    rows = ([moment(one.get("at")), *(one.get(name) for name in names)] for one in found)
+    console().print(table("newest first, UTC", ("at", *names), rows))
+
+
+def alerts(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/alerts`."""
+    found = _list(body, "alerts")
+    rows = (
+        [
+            moment(one.get("last_at")),
+            one.get("severity"),
+            one.get("count"),
+            one.get("acknowledged_by") or ("yes" if one.get("acknowledged_at") else None),
+            one.get("title"),
+            one.get("text"),
+            one.get("id"),
+        ]
+        for one in found
+    )
+    heads = ("last (UTC)", "severity", "times", "acknowledged", "title", "text", "id")
+    console().print(table(f"{len(found)} alerts", heads, rows))
+
+
+def answer(body: Mapping[str, Any]) -> None:
+    """Show any answer as names and values."""
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in body.items():
+        plain = "; ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(value, Mapping):
+            plain = ", ".join(f"{key}={one}" for key, one in value.items())
+        shown.add_row(Text(one_line(str(name)), style="bold"), cell(plain))
+    console().print(shown)

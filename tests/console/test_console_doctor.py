@@ -1,0 +1,250 @@
+"""`doctor` sees what is wrong, says what to do, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.checks import (
+    Verdict,
+    check_folder,
+    check_packages,
+    check_port,
+    check_python,
+    check_token,
+)
+from console.look_at_terminal import check_terminal
+from console.main import main
+from defence.errors import TerminalRefused
+from storage.folder import DataFolder, open_stores
+from storage.locks import FolderLock
+from supervisors.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder as a guard of account 5 on S leaves it."""
+    made = DataFolder(tmp_path / "data")
+    made.token()
+    stores = open_stores(made, 0.0)
+    stores.trades.bind(5, "S")
+    stores.close()
+    return made.path
+
+
+def test_all_is_well(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(str(path) for path in folder.rglob("*"))
+    assert main(["doctor", "--data-dir", str(folder), "--port", "0", "--json"]) == 0
+    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert list(rows) == [
+        *("python", "packages", "settings", "data folder", "stores", "token", "port")
+    ]
+    assert {row["verdict"] for row in rows.values()} == {"ok"}
+    assert "account 5 on S" in rows["data folder"]["text"]
+    left = {path for path in map(str, folder.rglob("*")) if not path.endswith("guard.lock")}
+    assert left == {path for path in before if not path.endswith("guard.lock")}
+
+
+def test_a_damaged_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "trades" / "data.mdb").write_bytes(b"not a store" * 1000)
+    (folder / "outbox" / "data.mdb").unlink()
+    assert main(["doctor", "--data-dir", str(folder), "--port", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "bad" in out
+    assert "trades: " in out
+    assert "outbox: data.mdb is missing" in out
+    assert (folder / "trades" / "data.mdb").exists(), "the doctor sets nothing aside"
+
+
+def test_a_folder_in_use(folder: Path) -> None:
+    with FolderLock(folder):
+        checks = check_folder(folder)
+    assert [check.verdict for check in checks] == [Verdict.OK, Verdict.NOTE]
+    assert str(os.getpid()) in checks[1].text
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict", "part"),
+    [
+        ("new", Verdict.OK, "will be made"),
+        ("orphan", Verdict.NOTE, "nor does the folder above"),
+        ("empty", Verdict.OK, "is empty"),
+        ("foreign", Verdict.NOTE, "'holiday.jpg'"),
+        ("file", Verdict.BAD, "no"),
+        ("broken marker", Verdict.NOTE, "damaged"),
+    ],
+)
+def test_folders(what: str, verdict: Verdict, part: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if what == "orphan":
+        path = path / "y"
+    elif what == "file":
+        path.write_text("")
+    elif what != "new":
+        path.mkdir()
+    if what == "foreign":
+        (path / "holiday.jpg").write_text("")
+    if what == "broken marker":
+        (path / "dtms.json").write_text("{}")
+    there = path.exists()
+    (check,) = check_folder(path)
+    assert check.verdict is verdict
+    assert part in check.text
+    assert path.exists() is there
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_token_that_others_can_read(folder: Path) -> None:
+    assert check_token(folder).verdict is Verdict.OK
+    (folder / "token").chmod(0o644)
+    check = check_token(folder)
+    assert check.verdict is Verdict.BAD
+    assert "mode 644" in check.text
+    assert (folder / "token").read_text().strip() not in check.text + check.remedy
+    assert check_token(folder, posix=False).verdict is Verdict.NOTE
+
+
+def test_a_port_that_something_has() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        check = check_port(Settings(port=port), 0.1)
+        assert check.verdict is Verdict.BAD
+        assert str(port) in check.text
+        assert "--port" in check.remedy
+    assert check_port(Settings(port=port), 0.1).verdict is Verdict.OK
+    assert check_port(Settings(host="no.such.host.invalid"), 0.1).verdict is Verdict.BAD
+
+
+def test_an_old_python_and_a_foreign_package(tmp_path: Path) -> None:
+    assert check_python((3, 10, 9)).verdict is Verdict.BAD
+    assert check_python((3, 11, 0)).verdict is Verdict.OK
+    assert check_packages(["defence"]).verdict is Verdict.OK
+    foreign = check_packages(["json"], tmp_path)
+    assert foreign.verdict is Verdict.BAD
+    assert "'json'" in foreign.text
+
+
+def test_wrong_settings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DTMS_INTERVAL", "soon")
+    assert main(["doctor", "--port", "0"]) == 1
+    assert "'soon'" in capsys.readouterr().out
+
+
+# -- the terminal
+
+
+class Account:
+    login, server, trade_allowed, trade_expert = 5, "S", True, True
+
+
+class State:
+    trade_allowed, connected = True, True
+
+
+class FakeTerminal:
+    name, real = "simulated", False
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        self.deeds: list[str] = []
+
+    def initialize(self) -> bool:
+        self.deeds.append("initialize")
+        return bool(self.facts.get("starts", True))
+
+    def account_info(self) -> Any:
+        return self.facts.get("account", Account())
+
+    def terminal_info(self) -> Any:
+        return self.facts.get("state", State())
+
+    def last_error(self) -> tuple[int, str]:
+        return (-6, "Authorization failed")
+
+    def shutdown(self) -> bool:
+        self.deeds.append("shutdown")
+        return True
+
+    def close(self) -> None:
+        self.deeds.append("close")
+
+
+class Off(State):
+    trade_allowed = False
+
+
+class Away(State):
+    connected = False
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "verdict", "part"),
+    [
+        ({}, {}, Verdict.OK, "account 5 on S; orders are allowed"),
+        ({"login": 6}, {}, Verdict.BAD, "not 6 on S"),
+        ({"server": "T"}, {}, Verdict.BAD, "not 5 on T"),
+        ({}, {"starts": False}, Verdict.BAD, "Authorization failed (-6)"),
+        ({}, {"account": None}, Verdict.BAD, "shows no account"),
+        ({}, {"state": Off()}, Verdict.NOTE, "not allowed"),
+        ({}, {"state": Away()}, Verdict.BAD, "not connected"),
+    ],
+)
+def test_terminals(
+    settings: dict[str, Any], facts: dict[str, Any], verdict: Verdict, part: str
+) -> None:
+    terminal = FakeTerminal(**facts)
+    check = check_terminal(Settings(**settings), 5, lambda: terminal)  # type: ignore[arg-type, return-value]
+    assert check.verdict is verdict
+    assert part in check.text
+    assert terminal.deeds[0] == "initialize"
+    assert terminal.deeds[-1] == "close"
+    assert ("shutdown" in terminal.deeds) is facts.get("starts", True)
+
+
+def test_a_terminal_of_another_account_than_the_folders(folder: Path) -> None:
+    account = Account()
+    account.login = 7
+    terminal = FakeTerminal(account=account)
+    settings = Settings(data_dir=folder)
+    check = check_terminal(settings, 5, lambda: terminal)  # type: ignore[arg-type, return-value]
+    assert check.verdict is Verdict.BAD
+    assert "belongs to 5 on S" in check.text
+
+
+def test_a_terminal_that_never_answers() -> None:
+    stuck = threading.Event()
+
+    class Stuck(FakeTerminal):
+        def initialize(self) -> bool:
+            return stuck.wait(10)
+
+    check = check_terminal(Settings(), 0.05, Stuck)  # type: ignore[arg-type, return-value]
+    stuck.set()
+    assert check.verdict is Verdict.BAD
+    assert "does not answer within 0.05 s" in check.text
+
+
+def test_a_terminal_that_cannot_be_had() -> None:
+    def none() -> Any:
+        raise TerminalRefused("not on this machine", field="terminal", remedy="use another")
+
+    check = check_terminal(Settings(), 5, none)
+    assert check.verdict is Verdict.BAD
+    assert "not on this machine" in check.text
+
+
+def test_the_simulated_terminal_for_real(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--terminal", "simulated", "--port", "0"]) == 0
+    assert "account 5001000 on Simulated-Demo; orders are allowed" in capsys.readouterr().out
