@@ -104,11 +104,13 @@ class ThreadRuntime:
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Poll `condition` until it holds; False if it does not within `timeout` seconds."""
         deadline = self.clock.monotonic() + timeout
-        pause = threading.Event()
+        never, pause = threading.Event(), 0.001
         while not condition():
-            if self.clock.monotonic() >= deadline:
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
                 return False
-            pause.wait(0.005)
+            never.wait(min(pause, left))
+            pause = min(0.05, pause * 1.5)  # soon at first, then cheaply
         return True
 
     def close(self) -> None:

@@ -33,7 +33,15 @@ from actors.runtime import Runtime
 from actors.threads import ThreadRuntime
 from defence.alerts import Alert
 from defence.broker import Snapshot, Unknown
-from defence.errors import BrokerUnknown, DeadlinePassed, DtmsError, Invalid, NotReady, StartRefused
+from defence.errors import (
+    BrokerUnknown,
+    DeadlinePassed,
+    DtmsError,
+    Invalid,
+    NotReady,
+    StartRefused,
+    Stopped,
+)
 from defence.orders import Action
 from defence.registration import check_shape
 from defence.trade import Registration, Trade, TradeRecord, iso, public_trade
@@ -344,6 +352,10 @@ class Guard:
         the answer comes from its next incarnation.
         """
         seen = self._overview.seen
+        if self._house.over or seen.phase in ("stopping", "stopped", "died", "refused"):
+            raise Stopped(
+                f"the guard is over: {seen.cause or seen.phase}", remedy="start a new one"
+            )
         if seen.phase != "ready":
             raise NotReady(f"the guard is {seen.phase}", remedy="try again when it is ready")
         down = [n for n in VITAL if seen.children[n].state is ChildState.ESCALATED]

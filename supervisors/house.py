@@ -19,7 +19,7 @@ from actors.messages import Begin, ExitReport, Raise, Reconcile, SetControl, Shu
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, MONITOR, RECOVERY, ROOT
 from actors.points import Points
-from actors.post import Address, Post
+from actors.post import Address, Post, current_child
 from actors.runtime import Runtime
 from actors.threads import ThreadRuntime
 from defence.alerts import Notice, Severity
@@ -285,6 +285,9 @@ class House:
         """Stop children, root, watchdog, terminal, stores, locks; each step timed."""
         if not self._opened:
             self._runtime.close()
+            return
+        if current_child() is not None:
+            self._close_soon()  # an actor's thread cannot wait for its own end
             return
         with self._closing:
             if self._watchdog is not None:

@@ -61,6 +61,10 @@ class Ledger(Protocol):
         """Forget the charges of `child`."""
         ...
 
+    def prune(self, child: str, before: float) -> None:
+        """Forget charges of `child` that are older than the wall time `before`."""
+        ...
+
 
 class Owner(Protocol):
     """Who is told what becomes of the whole."""
@@ -125,7 +129,10 @@ class RootSupervisor(GuardActor):
         wall, now = self.clock.wall(), self.clock.monotonic()
         self._last_check, self._clock_offset = now, wall - now
         for slot in self._order:
-            slot.budget.restore(self._ledger.charges(slot.name), wall=wall, now=now)
+            charges, oldest = self._ledger.charges(slot.name), wall - slot.spec.period
+            if any(at < oldest for at in charges):
+                self._ledger.prune(slot.name, oldest)
+            slot.budget.restore(charges, wall=wall, now=now)
             self._publish_budget(slot)
 
     def receive(self, message: object) -> object:
