@@ -13,7 +13,7 @@ what makes them needless everywhere else.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -130,7 +130,7 @@ class Mailbox:
         self._now = now
         self._changed = threading.Condition()
         self._lanes: tuple[deque[Letter], ...] = tuple(deque() for _ in Lane)
-        self._merge_waiting: dict[str, Letter] = {}
+        self._merge_waiting: Counter[str] = Counter()  # how many wait to be merged with
         self._in_hand: dict[int, Letter] = {}  # by id(letter), in the order taken
         self._sticky: dict[type, Letter] = {}
         self._holder: int | None = None  # the incarnation that may take and settle
@@ -154,7 +154,7 @@ class Mailbox:
                 self._refused += 1
                 raise Stopped(f"{self.name} no longer takes messages", remedy="start a new guard")
             owed = letter.reply_to is not None or letter.answer_to is not None
-            if letter.merge in self._merge_waiting and not owed:
+            if letter.merge is not None and self._merge_waiting[letter.merge] and not owed:
                 self._merged += 1
                 return
             lane = self._lanes[letter.lane]
@@ -330,11 +330,11 @@ class Mailbox:
 
     def _note_merge(self, letter: Letter) -> None:
         if letter.merge is not None:
-            self._merge_waiting.setdefault(letter.merge, letter)
+            self._merge_waiting[letter.merge] += 1
 
     def _forget_merge(self, letter: Letter) -> None:
-        if letter.merge is not None and self._merge_waiting.get(letter.merge) is letter:
-            del self._merge_waiting[letter.merge]
+        if letter.merge is not None:
+            self._merge_waiting[letter.merge] -= 1
 
     def _return_in_hand(self) -> None:
         for letter in reversed(self._in_hand.values()):

@@ -293,8 +293,10 @@ class Registry(GuardActor):
                 )
         for notice in notices:
             draft.then(lambda n=notice: self.tell(ALERT, Raise(n)))  # type: ignore[misc]  # as above
+        intents = {action.id: action.intent for action in actions}
         for outcome in outcomes:
-            draft.then(lambda o=outcome: self._emit_outcome(o))  # type: ignore[misc]  # as above
+            intent = intents.get(outcome.intent_id)
+            draft.then(lambda o=outcome, i=intent: self._emit_outcome(o, i))  # type: ignore[misc]  # as above
 
     # -- the journal
 
@@ -370,6 +372,7 @@ class Registry(GuardActor):
             Kind.OUTCOME,
             id=outcome.intent_id,
             ticket=None if intent is None else intent.ticket,
+            symbol=None if intent is None else intent.symbol,
             outcome=outcome.kind.value,
             retcode=outcome.retcode,
             detail=outcome.detail,
@@ -414,7 +417,14 @@ class Registry(GuardActor):
                 draft.put(Batch(actions=(action,)))
                 draft.then(
                     lambda i=intent: self.emit(  # type: ignore[misc]  # as above
-                        Kind.WOULD, ticket=i.ticket, what=i.kind.value, reason=i.reason
+                        Kind.WOULD,
+                        ticket=i.ticket,
+                        symbol=i.symbol,
+                        what=i.kind.value,
+                        volume=i.volume,
+                        stop_loss=i.stop_loss,
+                        stop_before=i.stop_before,
+                        reason=i.reason,
                     )
                 )
 

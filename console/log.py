@@ -6,7 +6,6 @@ handlers and hears of everything through `guard.events`.
 
 from __future__ import annotations
 
-import sys
 import threading
 import traceback
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from loguru import logger
 from actors.events import Event, Kind
 from console.ends import one_line
 from console.words import DEBUG, INFO, line_of
+from console.writer import Writer
 from defence.errors import DtmsError
 
 if TYPE_CHECKING:
@@ -39,8 +39,15 @@ _TOLD_BY_EVENTS: Final = frozenset(
 class Log:
     """The sink, and the secrets that never reach it."""
 
-    def __init__(self) -> None:
+    def __init__(self, writer: Writer | None = None) -> None:
         self._secrets: tuple[str, ...] = ()
+        self._writer = writer
+
+    def close(self) -> None:
+        """Write what waits, and log no more."""
+        logger.remove()
+        if self._writer is not None:
+            self._writer.close()
 
     def hide(self, secrets: Iterable[str | None]) -> None:
         """Write `***` in place of these texts from now on."""
@@ -79,20 +86,24 @@ def _wanted(record: Record) -> bool:
     return not told or bool(_trace(record))
 
 
-def configure(stream: TextIO | None = None, *, verbose: bool = False) -> Log:
-    """Make `stream` (standard error) the one sink of this process; DEBUG too if `verbose`.
+def configure(stream: TextIO | None, *, verbose: bool = False, patient: bool = True) -> Log:
+    """Make `stream` the one sink of this process, DEBUG too if `verbose`; return the log.
 
-    Colours on a terminal only. Returns the log, to which secrets are told.
+    Colours on a terminal only. Unless `patient`, a thread writes, and whoever
+    logs never waits for the stream. None (a program without a window) writes
+    nothing.
     """
-    target = sys.stderr if stream is None else stream
-    log = Log()
     logger.remove()
+    if stream is None:
+        return Log()
+    writer = None if patient else Writer(stream)
+    log = Log(writer)
     logger.add(
-        target,
+        stream if writer is None else writer,
         level=DEBUG if verbose else INFO,
         format=log.format,
         filter=_wanted,
-        colorize=target.isatty(),
+        colorize=stream.isatty(),
         backtrace=False,
         diagnose=False,  # it would print the values of variables, secrets among them
     )

@@ -7,6 +7,7 @@ Ctrl-C, `--duration`, `ctl shutdown` or the guard's death, and stop in reverse.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -195,7 +196,7 @@ def run(given: Mapping[str, Any], *, verbose: bool = False) -> int:
         from supervisors import Guard
 
         settings = load(given)
-        log = configure(verbose=verbose)
+        log = configure(sys.stderr, verbose=verbose, patient=False)
         log.hide(
             secret.get_secret_value()
             for secret in (settings.token, settings.password)
@@ -210,4 +211,7 @@ def run(given: Mapping[str, Any], *, verbose: bool = False) -> int:
             log=log,
             given=given,
         )
-        return runner.run()
+        try:
+            return runner.run()
+        finally:
+            log.close()

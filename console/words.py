@@ -220,12 +220,11 @@ def _trade_changed(facts: Facts) -> Line:
 
 
 def _book(facts: Facts) -> Line:
-    doubt = facts.has("in_doubt")
     text = (
         f"{count(facts['active'], 'trade')}, {facts['observed']} of them only observed, "
-        f"{count(facts['in_doubt'], 'order')} in doubt"
+        f"{count(facts['in_doubt'], 'order')} without an outcome"
     )
-    return Line(WARNING if doubt else DEBUG, text)
+    return Line(DEBUG, text)  # an order just sent counts; a lost answer has its own line
 
 
 def _reconciled(facts: Facts) -> Line:

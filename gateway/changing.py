@@ -15,7 +15,7 @@ from defence.trade import Registration, Trade, public_trade
 from gateway.bodies import Json, plain
 from gateway.errors import answer, body_of, status_of
 from gateway.face import Guarded
-from gateway.intake import client_of, idempotency_key, read_json, ticket_of
+from gateway.intake import client_of, idempotency_key, read_json, ticket_in_path
 from gateway.limits import Lane, TokenBuckets
 from supervisors.guard import trade_from
 
@@ -56,7 +56,7 @@ def change_routes(
     @app.delete("/dtms/trade/{ticket}")
     async def release(request: Request, ticket: str) -> Response:
         buckets.take(client_of(request))
-        number, by = ticket_of(ticket), _who(request, None)
+        number, by = ticket_in_path(ticket), _who(request, None)
         record = await trades.run(lambda: guard.release(number, by=by))
         return Json({"released": True, "trade": public_trade(record)})
 

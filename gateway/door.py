@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from loguru import logger
@@ -9,10 +10,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from defence.errors import DtmsError
+from defence.errors import DtmsError, Stopped
 from gateway.errors import answer
 from gateway.metrics import Traffic
 from gateway.security import HEADERS, Bound, check_host, check_origin, check_token, needs_token
+
+_CUT_OFF = Stopped(
+    "the gateway is stopping; it may still be done", remedy="ask again with the same request id"
+)
 
 
 class Door:
@@ -52,6 +57,11 @@ class Door:
                 await answer(refusal)(scope, receive, sealed)
         except ClientDisconnect:
             logger.bind(child="gateway").debug("a client went away in the middle of its request")
+        except asyncio.CancelledError:
+            # The server is stopping and waits no longer; the guard's answer may still come.
+            if status:
+                raise
+            await answer(_CUT_OFF)(scope, receive, sealed)
         except Exception as error:
             response = answer(error)  # it logs the error
             if status:

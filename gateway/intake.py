@@ -21,16 +21,14 @@ _JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 _MAX_KEY: Final = 200  # characters of an Idempotency-Key
 
 
-async def read_json(
-    request: Request, max_body: int, *, empty: bool = False, within: float = BODY_WITHIN
-) -> dict[str, Any]:
+async def read_json(request: Request, max_body: int, *, empty: bool = False) -> dict[str, Any]:
     """Return the JSON object in the body; with `empty` no body is an empty object.
 
     Raises `TooLarge` beyond `max_body` bytes, whatever Content-Length said,
-    `TooSlow` after `within` seconds, `NotJson` for another content type, and
+    `TooSlow` after `BODY_WITHIN` seconds, `NotJson` for another content type, and
     `Invalid` for what is not one object.
     """
-    raw = await _read(request, max_body, within)
+    raw = await _read(request, max_body, BODY_WITHIN)
     if empty and not raw:
         return {}
     kind = request.headers.get("content-type", "")
@@ -85,13 +83,18 @@ async def _swallow(stream: AsyncIterator[bytes], limit: int) -> None:
         return
 
 
-def ticket_of(text: str, field: str = "ticket") -> int:
-    """Return a ticket from path or query. Raises `Invalid`, or `WrongMethod` for a route."""
+def ticket_in_path(text: str) -> int:
+    """Return a ticket from the path. Raises `Invalid`, or `WrongMethod` for another route."""
     if text == "enable":
         raise WrongMethod(
             "trades are enabled with POST", field="method", value="POST", remedy="use POST"
         )
-    return whole(text, field, 1, MAX_ULONG)
+    return ticket_of(text)
+
+
+def ticket_of(text: str) -> int:
+    """Return a ticket. Raises `Invalid`."""
+    return whole(text, "ticket", 1, MAX_ULONG)
 
 
 def whole(text: str, field: str, least: int, most: int) -> int:

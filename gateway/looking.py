@@ -12,7 +12,7 @@ from defence.orders import public_action
 from defence.trade import public_trade
 from gateway.bodies import Json
 from gateway.face import Guarded
-from gateway.intake import ticket_of, whole
+from gateway.intake import ticket_in_path, ticket_of, whole
 from gateway.limits import Lane
 from gateway.metrics import CONTENT_TYPE, Traffic, exposition
 from gateway.page import PAGE, POLICY, SCRIPT, STYLE
@@ -52,7 +52,7 @@ def look_routes(app: FastAPI, guard: Guarded, lane: Lane, hub: Hub, traffic: Tra
 
     @app.get("/dtms/trade/{ticket}")
     async def trade(ticket: str) -> Response:
-        number = ticket_of(ticket)
+        number = ticket_in_path(ticket)
         return Json(public_trade(await lane.run(lambda: guard.trade(number))))
 
     @app.get("/dtms/actions")

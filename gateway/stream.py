@@ -180,8 +180,12 @@ class Hub:
     def resync(self) -> None:
         """Read the stream again if an event has been missing for too long."""
         if self._held:
-            self._held.clear()
-            self._deliver(self._events.since(self._last))
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Hand on what has been published, without waiting to hear of it."""
+        self._held.clear()
+        self._deliver(self._events.since(self._last))
 
     def _listen(self) -> None:
         with self._lock:
@@ -266,7 +270,9 @@ class EventResponse(Response):
         spoke = clock()
         while not self._gone:
             reader.wake.clear()
-            ending = hub.ended  # before the last look, so that the last event is not missed
+            ending = hub.ended
+            if ending:
+                hub.catch_up()  # the last event came before the end, and may not have been heard
             piece = reader.take()
             if not piece and not ending and clock() - spoke >= hub.heartbeat:
                 piece = b": beat\n\n"

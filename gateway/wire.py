@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADERS_WITHIN: Final = 10.0  # seconds that a request's head may take to arrive
+SAY_SO_WITHIN: Final = 0.5  # seconds
 MAX_CONNECTIONS: Final = 1024
 
 
@@ -91,6 +92,8 @@ class WebServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is under way within `timeout_graceful_shutdown`, then break off the rest."""
         await super().shutdown(sockets=sockets)
+        if self.server_state.tasks:  # they have been cancelled, and may say so to their clients
+            await asyncio.wait(list(self.server_state.tasks), timeout=SAY_SO_WITHIN)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)

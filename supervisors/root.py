@@ -583,8 +583,13 @@ class RootSupervisor(GuardActor):
 
 
 def _refusal(report: ExitReport) -> DtmsError:
-    if isinstance(report.cause, StartRefused):
-        return report.cause
+    cause = report.cause
+    if isinstance(cause, StartRefused):
+        return cause
+    if isinstance(cause, DtmsError):  # such as a bad file of prices: its field and remedy count
+        return StartRefused(
+            cause.message, field=cause.field, value=cause.value, remedy=cause.remedy
+        )
     return StartRefused(
         f"{report.child} {report.how}: {report.error}", remedy="see the log for the whole error"
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
-from typing import Any, Literal
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -55,7 +59,7 @@ class Settings(BaseSettings):
     max_restarts: int = Field(3, ge=0)
     restart_period: float = Field(3600.0, gt=0)
     escalation: Escalation = Escalation.RETRY
-    prices: tuple[Path, ...] = ()
+    prices: Annotated[tuple[Path, ...], NoDecode] = ()
     speed: float = Field(1.0, ge=0)
     duration: float | None = Field(None, gt=0)
     sim_state: Path | None = None
@@ -86,6 +90,20 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise _explain(error) from None
+        except SettingsError as error:
+            raise Invalid(
+                f"a variable cannot be read: {error}", field="environment", remedy="see --help"
+            ) from None
+        except TOMLDecodeError as error:
+            raise Invalid(
+                f"is no TOML: {error}", field="dtms.toml", remedy="mend the file, or move it away"
+            ) from None
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """In a variable, files are separated as folders are in PATH."""
+        return value.split(os.pathsep) if isinstance(value, str) else value
 
     @field_validator("interval", "speed", "stale_after", "hang_after")
     @classmethod

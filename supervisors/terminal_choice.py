@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from terminals.native import NativeTerminal
+from typing import TYPE_CHECKING
 
 from actors.runtime import Runtime
 from actors.simulated import SimulatedRuntime
 from defence.errors import TerminalRefused
 from supervisors.settings import Settings
-from terminals.faults import load_faults
-from terminals.generated import GeneratedMarket
-from terminals.market import Market, RecordedMarket
 from terminals.protocol import Terminal
-from terminals.simulated import SimulatedTerminal
+
+if TYPE_CHECKING:
+    from terminals.market import Market
 
 
 def make_terminal(settings: Settings, runtime: Runtime) -> Terminal:
@@ -36,6 +34,8 @@ def make_terminal(settings: Settings, runtime: Runtime) -> Terminal:
 
 
 def _native(settings: Settings) -> Terminal:
+    from terminals.native import NativeTerminal  # only when chosen
+
     return NativeTerminal(
         path=None if settings.terminal_path is None else str(settings.terminal_path),
         login=settings.login,
@@ -46,6 +46,12 @@ def _native(settings: Settings) -> Terminal:
 
 
 def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
+    # Late: it loads numpy, which a command such as `status` does not need.
+    from terminals.faults import load_faults
+    from terminals.generated import GeneratedMarket
+    from terminals.market import RecordedMarket
+    from terminals.simulated import SimulatedTerminal
+
     market: Market
     if settings.prices:
         market = RecordedMarket.load(settings.prices)

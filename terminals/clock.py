@@ -12,8 +12,8 @@ class MarketClock:
     """Market time: `begin + (now - now_at_begin) * speed`, in milliseconds.
 
     With `speed` 0, as fast as possible, only `step_on` moves it, by `step`
-    seconds a call. `advance` moves it at any speed. It never goes back, even
-    if the caller's time does.
+    seconds a call. `advance` moves it at any speed. If the caller's time goes
+    back, so does this; the broker does not follow.
     """
 
     def __init__(self, now: Callable[[], float], *, speed: float, step: float) -> None:
@@ -32,11 +32,10 @@ class MarketClock:
         self._begin_msc = 0
         self._began = now()
         self._added_msc = 0.0
-        self._newest_msc = 0
 
     def begin(self, at_msc: int) -> None:
         """Set market time, from which it runs on now."""
-        self._begin_msc = self._newest_msc = at_msc
+        self._begin_msc = at_msc
         self._began = self._now()
         self._added_msc = 0.0
 
@@ -60,5 +59,4 @@ class MarketClock:
     def msc(self) -> int:
         """Market time now, in milliseconds."""
         run = (self._now() - self._began) * self.speed * 1000.0
-        self._newest_msc = max(self._newest_msc, self._begin_msc + int(run + self._added_msc))
-        return self._newest_msc
+        return self._begin_msc + int(run + self._added_msc)

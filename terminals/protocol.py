@@ -14,10 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from terminals.structs import (
     AccountInfo,
@@ -31,10 +28,14 @@ from terminals.structs import (
     TradePosition,
 )
 
+if TYPE_CHECKING:  # whoever only reads positions and sends orders does not need numpy
+    import numpy as np
+    import numpy.typing as npt
+
 Request: TypeAlias = Mapping[str, Any]  # plain int, float and str; absent keys, never None
 Permit: TypeAlias = AbstractContextManager[Any]
 Moment: TypeAlias = int | float | dt.datetime  # broker wall time; a naive datetime is local time
-Rates: TypeAlias = npt.NDArray[np.void]  # fields time, open, high, low, close, tick_volume, ...
+Rates: TypeAlias = "npt.NDArray[np.void]"  # fields time, open, high, low, close, tick_volume, ...
 
 
 class Terminal(Protocol):

@@ -314,7 +314,6 @@ def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None]
         book.past_orders[:] = loaded.past_orders
         book.deals[:] = loaded.deals
     book.orders = {one.ticket: one for one in loaded.orders}
-    before = dict(book.positions)
     taken = [
         row[name] for row in loaded.positions for name in ("ticket", "identifier") if name in row
     ]
@@ -323,9 +322,6 @@ def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None]
     book.positions = {}
     for row in loaded.positions:
         one = _position(book, row, broker_price.get(row["symbol"]), at)
-        old = before.get(one.ticket)
-        if old is not None and old.sl == one.sl and old.tp == one.tp:
-            one.seen_msc = old.seen_msc
         book.positions[one.ticket] = one
     book.explain(at)
 

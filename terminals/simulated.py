@@ -87,13 +87,13 @@ class SimulatedTerminal(Calls):
     ) -> None:
         """Build the terminal and its broker; `initialize` connects.
 
-        `now` gives seconds, of whatever clock the caller lives by. `speed` is
-        how fast market time runs beside it; with 0 each unfiltered
-        `positions_get` moves the market on by `step` seconds and nothing else
-        does. `hang(seconds)` does the waiting of scripted faults (None: for
-        ever); the default waits on a thread until `close`. `credentials` are
-        what the broker accepts; `login`, `password` and `server` are what
-        this terminal logs in with. Raises Invalid for a bad state file.
+        `now` gives seconds of the clock the caller lives by. `speed` is how
+        fast market time runs beside it; with 0 each unfiltered `positions_get`
+        moves the market on by `step` seconds and nothing else does.
+        `hang(seconds)` does the waiting of scripted faults (None: for ever);
+        the default waits on a thread until `close`. `credentials` are what the
+        broker accepts; `login`, `password`, `server` are what the terminal
+        logs in with. Raises Invalid for a bad state file.
         """
         super().__init__(
             market=market,
@@ -391,8 +391,7 @@ def _filters(unnamed: Sequence[object], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _dates(dates: Sequence[Any], given: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the two moments, positional or by name."""
-    names = ("date_from", "date_to")
+    names = ("date_from", "date_to")  # positional or by name
     found = [*dates, *(given[name] for name in names[len(dates) :] if name in given)]
     if len(found) != len(names):
         raise FailError(INVALID_PARAMS)

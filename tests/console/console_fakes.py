@@ -123,7 +123,7 @@ class Process:
         self.folder = folder
         own = {name: value for name, value in os.environ.items() if not name.startswith("DTMS_")}
         state = {"DTMS_STATE_DIR": str(folder / "state"), "PYTHONUTF8": "1"}
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         self._child = subprocess.Popen(
             [sys.executable, str(HOME / "run.py"), *arguments],
             cwd=folder,

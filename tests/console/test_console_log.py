@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from actors.clock import SystemClock
 from actors.events import EventStream, Kind
 from console.log import RunningLog, configure
 from console.pulse import Pulse, summary
+from console.writer import Writer
 from defence.errors import DeadlinePassed, Invalid
 
 
@@ -199,3 +201,62 @@ def test_the_pulse_beats_at_most_every_30_s(sink: io.StringIO) -> None:
     guard.slow = True
     assert "could not be read in time" in beats()[2]
     assert "NOT READY: the broker was last read 61 s ago" in beats()[2]
+
+
+# -- the thread that writes
+
+
+class Blocked(io.StringIO):
+    """A screen that stands still until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.begun.set()
+        assert self.go.wait(10)
+        return super().write(text)
+
+
+def test_nobody_waits_for_a_screen_that_stands_still() -> None:
+    screen = Blocked()
+    writer = Writer(screen, room=3)
+    writer("first\n")
+    assert screen.begun.wait(10)
+    for number in range(5):
+        writer(f"{number}\n")  # would never return if it waited
+    assert writer.close(0.01) is False
+    screen.go.set()
+    assert writer.close(10) is True
+    dropped = "(2 lines of the log were dropped: nobody read them)"
+    assert screen.getvalue().splitlines() == ["first", "0", "1", "2", dropped]
+
+
+def test_a_reader_that_has_gone_harms_nobody() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    writer = Writer(Gone())
+    for _ in range(3):
+        writer("x\n")
+    assert writer.close(10) is True
+
+
+def test_closing_writes_what_waits(sink: io.StringIO) -> None:
+    log = configure(sink, patient=False)
+    for number in range(500):
+        logger.info("line {}", number)
+    log.close()
+    logger.info("too late")
+    lines = sink.getvalue().splitlines()
+    assert len(lines) == 500
+    assert lines[-1].endswith("line 499")
+
+
+def test_a_program_without_a_window() -> None:
+    log = configure(None)
+    logger.info("nowhere")
+    log.close()

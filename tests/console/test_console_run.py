@@ -177,7 +177,12 @@ def test_a_step_that_fails_does_not_keep_the_next() -> None:
 def test_what_cannot_be_stopped_does_not_keep_the_process() -> None:
     stage = Stage(duration=1)
     stuck = threading.Event()
-    stage.guard.when_stopped = lambda: (stage.clock.sleep(1000), stuck.wait(10))[0]
+
+    def never_ends() -> None:
+        stage.clock.sleep(1000)
+        stuck.wait(10)
+
+    stage.guard.when_stopped = never_ends
     try:
         assert stage.run() == 1
         assert "not everything stopped in time" in stage.sink.getvalue()

@@ -180,8 +180,8 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (
         Kind.BOOK,
         {"active": 3, "observed": 1, "in_doubt": 1},
-        "WARNING",
-        "3 trades, 1 of them only observed, 1 order in doubt",
+        "DEBUG",
+        "3 trades, 1 of them only observed, 1 order without an outcome",
     ),
     (
         Kind.RECONCILED,

@@ -185,7 +185,7 @@ def test_a_content_length_that_is_none(gateway: Gateway, head: str) -> None:
 
 
 def test_a_body_that_never_comes(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(intake.read_json.__kwdefaults__, "within", 0.05)
+    monkeypatch.setattr(intake, "BODY_WITHIN", 0.05)
     status, head, body = raw(gateway, f"{AS_JSON}Content-Length: 10\r\n\r\n{{".encode())
     assert (status, json.loads(body)["error"]) == (408, "request_timeout")
     assert b"connection: close" in head.lower()

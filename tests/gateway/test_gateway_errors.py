@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from typing import Any
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from gateway_fakes import AUTH, TOKEN, FakeGuard, raw
 from loguru import logger
+from starlette.exceptions import HTTPException
 
 from defence.errors import (
     AlreadyGuarded,
@@ -30,6 +32,7 @@ from defence.errors import (
     TryAgain,
     UnknownMessage,
 )
+from gateway.app import make_app
 from gateway.errors import TooMany, answer, retry_after, status_of
 from gateway.server import Gateway
 
@@ -186,3 +189,25 @@ def test_a_subclass_has_its_parents_status() -> None:
 
     assert status_of(Odd("x")) == 409
     assert status_of(ValueError()) == 500
+
+
+def test_what_the_web_framework_refuses_has_the_shape_too() -> None:
+    """No route of ours leaves a check to it; one that is added may."""
+    app = make_app(FakeGuard())
+
+    @app.get("/odd/{number}")
+    async def odd(number: int) -> None:
+        raise HTTPException(418, "no coffee")
+
+    async def go() -> list[httpx2.Response]:
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://localhost"
+        ) as client:
+            return [await client.get("/odd/x"), await client.get("/odd/1")]
+
+    invalid, refused = asyncio.run(go())
+    assert (invalid.status_code, refused.status_code) == (422, 418)
+    assert (invalid.json()["error"], invalid.json()["field"]) == ("invalid", "number")
+    assert (set(invalid.json()), set(refused.json())) == (SHAPE, SHAPE)
+    assert refused.json()["message"] == "no coffee"
+    app.state.backstage.close()

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import gateway
 from defence.errors import StartRefused
-from gateway.client import Client
+from gateway.client import Client, close_sync_http_client
 from gateway.server import Gateway
 from supervisors import Guard, Settings
 
@@ -156,6 +156,7 @@ def test_the_client_and_the_gateway_agree(real: tuple[Guard, Gateway], folder: P
     assert client.post("/dtms/admin/reconcile")[0] == 200
     client.use_local(guard)
     client.use_remote_only()  # the API says that it is ready
+    close_sync_http_client()
 
 
 def test_kill_is_seen_in_the_stream(http: httpx2.Client) -> None:
@@ -163,7 +164,7 @@ def test_kill_is_seen_in_the_stream(http: httpx2.Client) -> None:
         killed = http.post("/dtms/admin/kill", json={"child": "alert"})
         assert killed.status_code == 200
         for line in response.iter_lines():
-            if line == "event: restarting":
+            if line.startswith("data: ") and '"alert"' in line and '"kind":"ready"' in line:
                 break
     status = http.get("/dtms/status").json()["children"]["alert"]
     assert status["restarts_in_window"] >= 1

@@ -36,7 +36,7 @@ class Seen(HTMLParser):
                 self.inline.append(f"{tag} {name}")
         if tag == "style" or (tag == "script" and not given.get("src")):
             self.inline.append(tag)
-        self.ids += [given["id"]] if given.get("id") else []
+        self.ids.append(given.get("id") or "")
         target = given.get("src") or (given.get("href") if tag == "link" else None)
         if target:
             self.loads.append(target)

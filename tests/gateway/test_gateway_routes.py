@@ -50,6 +50,7 @@ def test_actions_query(
         ("/dtms/actions?limit=", "limit"),
         ("/dtms/actions?limit=5&limit=6", "limit"),
         ("/dtms/actions?ticket=-1", "ticket"),
+        ("/dtms/actions?ticket=enable", "ticket"),
         ("/dtms/trade/0", "ticket"),
         ("/dtms/trade/18446744073709551616", "ticket"),
         ("/dtms/trade/%D9%A1", "ticket"),  # a digit, but not of ours

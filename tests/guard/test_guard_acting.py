@@ -8,10 +8,12 @@ import pytest
 from guard_kit import GuardKit, kinds
 
 from actors.events import Kind
-from actors.messages import Execute, RecordOutcome
+from actors.messages import Evaluated, Execute, Journalled, RecordOutcome
 from actors.names import CONNECTOR
 from actors.points import Points
+from defence.broker import Direction
 from defence.errors import Forbidden, Invalid, NotFound
+from defence.orders import Intent, IntentKind
 from defence.trade import Step, TradeState
 from supervisors import Guard, Trade
 from terminals.faults import fault_from
@@ -362,3 +364,88 @@ def test_calls_per_cycle_do_not_depend_on_the_number_of_trades(sim: GuardKit) ->
     let_pass(sim, 60.0)
     assert len(guard.trades()) == 201
     assert per_cycle() <= few + 1
+
+
+def evaluated(guard: Guard, ticket: int, intent_id: str, decided_by: int = 1) -> Evaluated:
+    """Return a cycle's result with one order, as the Monitor would tell it."""
+    record = guard.trade(ticket)
+    now = guard._runtime.clock.wall()
+    intent = Intent(
+        id=intent_id,
+        identifier=record.identifier,
+        ticket=ticket,
+        symbol="EURUSD",
+        direction=Direction.BUY,
+        kind=IntentKind.MOVE_STOP,
+        step=Step.L1_STOP,
+        volume=0.0,
+        volume_before=record.volume,
+        stop_loss=1.095,
+        take_profit=None,
+        stop_before=record.stop_loss,
+        price_seen=1.0999,
+        reason="a test",
+        magic=0,
+        decided_at=now,
+        snapshot_at=now,
+        decided_by=decided_by,
+    )
+    return Evaluated((), {record.identifier: record.revision}, (intent,))
+
+
+def test_the_journal_takes_an_intent_once_and_none_while_one_is_in_doubt(sim: GuardKit) -> None:
+    guard, ticket = one_trade(sim)
+    lost = {"call": "order_send", "effect": "unknown", "error": [-10002, "IPC recv failed"]}
+    sim.terminal.add_fault(fault_from({**lost, "when": "after"}))
+    message = evaluated(guard, ticket, "one")
+    first: Journalled = guard._house.ask("registry", message, 5.0)
+    again: Journalled = guard._house.ask("registry", message, 5.0)
+    other: Journalled = guard._house.ask("registry", evaluated(guard, ticket, "two"), 5.0)
+    assert (first.intents, again.intents, other.intents) == (("one",), (), ())
+    let_pass(sim, 31.0)
+    assert sim.terminal.calls["order_send"] == 1
+    # Also after its outcome the same intent is not taken again.
+    let_pass(sim, 300.0)
+    assert guard.status()["orders_in_doubt"] == 0
+    late = evaluated(guard, ticket, "one")
+    answer: Journalled = guard._house.ask("registry", late, 5.0)
+    assert answer.intents == ()
+    assert sim.terminal.calls["order_send"] == 1
+
+
+def test_a_trade_in_doubt_is_skipped_with_that_reason(sim: GuardKit) -> None:
+    guard, _ = one_trade(sim)
+    lost = {"call": "order_send", "effect": "unknown", "error": [-10002, "IPC recv failed"]}
+    sim.terminal.add_fault(fault_from({**lost, "when": "before"}))
+    price(sim, 1.0945)
+    sim.until(lambda: bool(guard.status()["orders_in_doubt"]), 60)
+    let_pass(sim, 0.0)
+    guard.admin("set-mode", mode="armed")  # a cycle now
+    let_pass(sim, 1.0)
+    assert guard.status()["cycle"]["skipped"] == {"an order is in doubt": 1}  # type: ignore[index]
+
+
+def test_an_intent_on_an_old_record_is_not_taken(sim: GuardKit) -> None:
+    guard, ticket = one_trade(sim)
+    message = evaluated(guard, ticket, "one")
+    guard.release(ticket)
+    answer: Journalled = guard._house.ask("registry", message, 5.0)
+    assert answer.intents == ()
+    let_pass(sim, 10.0)
+    assert orders(sim) == []
+
+
+def test_an_order_of_an_earlier_monitor_is_fenced_at_the_connector(sim: GuardKit) -> None:
+    guard, ticket = one_trade(sim)
+    guard.admin("restart", child="monitor")
+    let_pass(sim, 31.0)
+    answer: Journalled = guard._house.ask("registry", evaluated(guard, ticket, "old", 1), 5.0)
+    assert answer.intents == ("old",)
+    let_pass(sim, 5.0)
+    assert orders(sim) == []
+    outcome = kinds(guard, Kind.OUTCOME)[-1]
+    assert (outcome.facts["outcome"], "fenced" in str(outcome.facts["detail"])) == (
+        "not_sent",
+        True,
+    )
+    assert not kinds(guard, Kind.EXITED, child="connector")

@@ -26,8 +26,6 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         if process.popen.poll() is None:
             process.popen.kill()
         process.popen.wait(10)
-        if process.popen.stdout is not None:
-            process._reader.join(5)
-            process.popen.stdout.close()
+        process.finish()
         if hasattr(process, "client"):
             process.client.close()

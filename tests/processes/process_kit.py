@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 
@@ -73,19 +73,32 @@ class Process:
         self.popen = subprocess.Popen(
             [*command, *flags],
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             env=env,
             cwd=folder,
             text=True,
         )
         self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self.said: list[str] = []  # on stdout
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.popen.stderr, self.lines), daemon=True),
+            threading.Thread(target=self._read, args=(self.popen.stdout, self.said), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
 
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line.rstrip("\n"))
+    @staticmethod
+    def _read(stream: IO[str], lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))  # noqa: PERF401 - others look at it meanwhile
+
+    def finish(self) -> None:
+        """Read to the end and close the pipes."""
+        for reader in self._readers:
+            reader.join(5)
+        for stream in (self.popen.stdout, self.popen.stderr):
+            if stream is not None:
+                stream.close()
 
     @property
     def log(self) -> str:
@@ -114,7 +127,7 @@ class Process:
         return self
 
     def _url(self) -> str:
-        found = re.search(r"^ready (http://\S+)", self.log, re.MULTILINE)
+        found = re.search(r"^ready (http://\S+)$", "\n".join(self.said), re.MULTILINE)
         return found.group(1) if found else ""
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -135,7 +148,8 @@ class Process:
     def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end, and return the exit status."""
         status = self.popen.wait(timeout)
-        self._reader.join(5)
+        for reader in self._readers:
+            reader.join(5)
         return status
 
     def interrupt(self) -> int:

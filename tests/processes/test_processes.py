@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -45,7 +46,7 @@ def test_a_terminal_that_refuses_ends_the_process(launch: Launch, tmp_path: Path
     attempts = re.findall(r"attempt (\d+) failed.*?(\d+\.\d+) s", guard.log)
     assert len(attempts) >= 3, guard.log
     delays = [float(delay) for _, delay in attempts]
-    assert all(later > earlier for earlier, later in zip(delays, delays[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(delays))
     assert "MetaTrader 5 x64 not found" in guard.log
     # The clock of the time-out begins with the guard, after Python has loaded.
     said = [at for at in map(seconds, guard.lines) if at]

@@ -6,23 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from runtime_kit import House, MemoryLedger
 
 from actors.simulated import SimulatedRuntime
 from actors.threads import ThreadRuntime
 from supervisors.spec import ChildSpec
 
-settings.register_profile("runtime", deadline=None, derandomize=True)
 Build = Callable[..., House]
-
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    before = settings.get_current_profile_name()
-    settings.load_profile("runtime")
-    yield
-    settings.load_profile(before)
 
 
 def _builder(

@@ -8,7 +8,7 @@ import random
 import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
-from runtime_kit import refused
+from runtime_kit import STEADY, refused
 
 from defence.errors import Invalid
 from supervisors.budget import RestartBudget
@@ -44,6 +44,7 @@ def granted_by_budget(times: list[float], limit: int, period: float) -> list[flo
     return granted
 
 
+@STEADY
 @given(st.floats(0, 1e9), st.lists(gaps, max_size=25), st.integers(0, 5))
 @example(0.1, [HOUR] * 4, 1)
 def test_it_grants_what_the_reference_grants(start: float, waits: list[float], limit: int) -> None:
@@ -58,6 +59,7 @@ def test_it_grants_what_the_reference_grants(start: float, waits: list[float], l
         assert sum(1 for at in granted if begin <= at < begin + HOUR) <= limit
 
 
+@STEADY
 @given(st.floats(0, 1e9), st.integers(1, 4), st.data())
 def test_a_charge_counts_up_to_and_not_at_the_end_of_its_period(
     start: float, limit: int, data: st.DataObject
@@ -82,6 +84,7 @@ def test_the_example_of_corner_rule_1() -> None:
     assert max(map(len, hours)) == 3
 
 
+@STEADY
 @given(st.lists(st.floats(0, 2 * HOUR), max_size=6), st.integers(1, 3))
 def test_frees_at_is_the_first_moment_that_allows(charges: list[float], limit: int) -> None:
     now = max(charges, default=0.0)
@@ -107,6 +110,7 @@ def test_reset_forgets() -> None:
     assert budget.left(2.0) == 2
 
 
+@STEADY
 @given(st.lists(st.floats(-2 * HOUR, 2 * HOUR), max_size=8), st.floats(0, 1e6))
 def test_what_the_ledger_kept_counts_and_the_future_counts_as_now(
     ages: list[float], now: float

@@ -412,6 +412,24 @@ def test_a_fenced_incarnation_that_crashes_reports_nothing(build: Build) -> None
     assert len(house.of(Kind.CHARGED)) == 1
 
 
+def test_a_fenced_incarnation_settles_nothing_while_nobody_has_followed_it(build: Build) -> None:
+    spec, script = child("one", hang_after=0.1, max_restarts=0)
+    house = build(spec).open()
+
+    def sleep_once(worker: Worker) -> int:
+        if worker.context.incarnation == 1:
+            stall(worker, lambda: bool(house.of(Kind.ESCALATED)))
+            script.book.append("woke")
+        return worker.context.incarnation
+
+    future = house.later("one", Call(sleep_once))
+    house.until(lambda: script.book)
+    house.until(lambda: house.slot("one").incarnation is None)
+    assert house.slot("one").mailbox.counts().waiting == 1
+    house.ask_root(RestartChild("one"))
+    assert house.wait(future) == 2
+
+
 def test_an_incarnation_fenced_before_its_first_step_does_nothing(simulate: Build) -> None:
     spec, script = child("one")
     starts: list[int] = []
@@ -421,6 +439,7 @@ def test_an_incarnation_fenced_before_its_first_step_does_nothing(simulate: Buil
     house.until(lambda: len(script.made) == 2)
     house.actor._fence(house.slot("one"), "hung")
     house.ready("one", 3)
+    pass_time(house, 1.0)
     assert starts == [1, 3]
 
 

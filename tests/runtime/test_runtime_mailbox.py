@@ -11,13 +11,20 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pykka._envelope import Envelope
-from runtime_kit import refused
+from runtime_kit import STEADY, refused
 
 from actors.mailbox import End, Lane, Letter, Mailbox, ReturnAddress
 from actors.simulated import is_set
 from defence.errors import DeadlinePassed, Invalid, MailboxFull, Stopped
 
 LIMIT = 4
+LETTERS = st.tuples(
+    st.sampled_from([*Lane, Lane.DATA, Lane.DATA]),
+    st.booleans(),  # is it asked
+    st.sampled_from([None, None, 0, 1, 2, 3]),  # seconds to its deadline
+    st.sampled_from([None, None, "tick", "tock"]),  # merged with those that wait
+)
+SELDOM = st.sampled_from([False, False, False, True])
 
 
 class MailboxModel(RuleBasedStateMachine):
@@ -29,8 +36,9 @@ class MailboxModel(RuleBasedStateMachine):
         self.box = Mailbox("box", now=lambda: self.now, data_limit=LIMIT)
         self.lanes: dict[Lane, list[Letter]] = {lane: [] for lane in Lane}
         self.in_hand: list[Letter] = []
-        self.holder: int | None = None
-        self.number = 0
+        self.box.open_for(1)
+        self.holder: int | None = 1
+        self.number = 1
         self.closed = False
         self.ended: dict[str, End] = {}
         self.owed: list[Letter] = []  # asked, accepted, not ended
@@ -38,13 +46,12 @@ class MailboxModel(RuleBasedStateMachine):
         self.merged = 0
         self.ids = 0
 
-    @rule(
-        lane=st.sampled_from(Lane),
-        asked=st.booleans(),
-        within=st.none() | st.integers(0, 3),
-        merge=st.sampled_from([None, None, "tick", "tock"]),
-    )
-    def put(self, lane: Lane, asked: bool, within: int | None, merge: str | None) -> None:
+    @rule(letters=st.lists(LETTERS, min_size=1, max_size=4))
+    def put(self, letters: list[tuple[Lane, bool, int | None, str | None]]) -> None:
+        for lane, asked, within, merge in letters:
+            self._put(lane, asked, within, merge)
+
+    def _put(self, lane: Lane, asked: bool, within: int | None, merge: str | None) -> None:
         self.ids += 1
         letter = Letter(
             "message",
@@ -69,7 +76,7 @@ class MailboxModel(RuleBasedStateMachine):
             self.lanes[lane].append(letter)
             self.owed += [letter] if asked else []
 
-    @rule(limit=st.integers(1, 3), stale=st.booleans())
+    @rule(limit=st.integers(1, 3), stale=SELDOM)
     def take(self, limit: int, stale: bool) -> None:
         number = self.number - 1 if stale else self.number
         expected: list[Letter] = []
@@ -107,7 +114,7 @@ class MailboxModel(RuleBasedStateMachine):
             assert type(refused(lambda: future.get(timeout=0))) is error
 
     @precondition(lambda self: self.in_hand)
-    @rule(data=st.data(), stale=st.booleans(), bad=st.booleans(), dead=st.booleans())
+    @rule(data=st.data(), stale=st.booleans(), bad=SELDOM, dead=SELDOM)
     def settle(self, data: st.DataObject, stale: bool, bad: bool, dead: bool) -> None:
         letter = data.draw(st.sampled_from(self.in_hand))
         number = self.number - 1 if stale else self.number
@@ -120,33 +127,29 @@ class MailboxModel(RuleBasedStateMachine):
             self._end(letter, end, Invalid if bad else None)
             assert not self.box.settle(letter, number, value=2)  # once only
 
-    @rule()
-    def open(self) -> None:
-        if not self.closed:
+    @rule(what=st.sampled_from(["open", "open", "fence", "give back"]))
+    def disturb(self, what: str) -> None:
+        if what == "open" and not self.closed:
             self.number += 1
             self.box.open_for(self.number)
             self.holder = self.number
             self._return()
-
-    @rule()
-    def fence(self) -> None:
-        self.box.fence()
-        self.holder = None
-        self._return()
-
-    @rule()
-    def give_back(self) -> None:
-        self.box.give_back(self.number)
-        if self.holder == self.number:
-            for letter in self.in_hand:
-                letter.alone = True
+        elif what == "fence":
+            self.box.fence()
+            self.holder = None
             self._return()
+        elif what == "give back":
+            self.box.give_back(self.number)
+            if self.holder == self.number:
+                for letter in self.in_hand:
+                    letter.alone = True
+                self._return()
 
     @rule(seconds=st.integers(0, 2))
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.ids > 12)
+    @precondition(lambda self: self.ids > 20)
     @rule()
     def close(self) -> None:
         left = self.box.close()
@@ -191,7 +194,7 @@ class MailboxModel(RuleBasedStateMachine):
 
 
 TestMailboxModel = MailboxModel.TestCase
-TestMailboxModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestMailboxModel.settings = settings(STEADY, max_examples=60, stateful_step_count=40)
 
 
 def box(limit: int = 10) -> Mailbox:
@@ -211,6 +214,22 @@ def test_what_was_in_hand_returns_to_the_head_in_order() -> None:
     mail.open_for(2)
     assert mail.take(1, 9) == []
     assert [one.id for one in mail.take(2, 9)] == ["a", "b", "c", "d"]
+
+
+def test_only_the_holder_settles_even_what_both_have_had_in_hand() -> None:
+    mail = box()
+    mail.open_for(1)
+    future: pykka.ThreadingFuture[str] = pykka.ThreadingFuture()
+    mail.put(letter("a", reply_to=future))
+    (had,) = mail.take(1)
+    mail.fence()
+    assert not mail.settle(had, 1, value="while nobody holds it")
+    mail.open_for(2)
+    (has,) = mail.take(2)
+    assert has is had
+    assert not mail.settle(had, 1, value="from the grave")
+    assert mail.settle(has, 2, value="from the successor")
+    assert future.get(timeout=0) == "from the successor"
 
 
 def test_a_batch_given_back_is_taken_one_by_one() -> None:

@@ -392,11 +392,18 @@ def test_an_opening_that_fails_leaves_nothing_open(
     def fail(_: Path) -> object:
         raise StoreFull("told by the test")
 
+    closed = []
     with monkeypatch.context() as patch:
         patch.setattr(folder_module.OutboxStore, "open", fail)
+        for kind in (folder_module.TradeStore, folder_module.LedgerStore):
+            real = kind.close
+            patch.setattr(
+                kind, "close", lambda self, real=real: (closed.append(type(self)), real(self))
+            )
         with pytest.raises(StoreFull):
             open_stores(DataFolder(tmp_path / "data"), T0)
-    stores = open_stores(DataFolder(tmp_path / "data"), T0)  # else: already open
+    assert closed == [folder_module.LedgerStore, folder_module.TradeStore]
+    stores = open_stores(DataFolder(tmp_path / "data"), T0)
     assert all(kept(stores).values())
     stores.close()
 

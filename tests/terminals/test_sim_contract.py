@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +92,18 @@ def test_results_behave_like_struct_sequences() -> None:
         pickle.dumps(tick)
     with pytest.raises(TypeError):
         structs.Tick(price=1.0)  # type: ignore[call-arg]
+
+
+def test_the_public_names_are_had_from_the_package() -> None:
+    import terminals
+
+    for name in terminals.__all__:
+        assert getattr(terminals, name).__name__ == name
+    with pytest.raises(AttributeError):
+        terminals.Nonsense  # noqa: B018
+    code = "import sys, terminals.native, terminals.protocol; sys.exit('numpy' in sys.modules)"
+    root = Path(terminals.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 
 def test_it_is_a_terminal() -> None:

@@ -247,8 +247,8 @@ def test_close_releases_whoever_hangs_and_nothing_happens_after() -> None:
     )
     answers: list[object] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(terminal.order_send(order()))),
-        threading.Thread(target=lambda: answers.append(terminal.positions_get())),
+        threading.Thread(target=lambda: answers.append(terminal.order_send(order())), daemon=True),
+        threading.Thread(target=lambda: answers.append(terminal.positions_get()), daemon=True),
     ]
     for one in threads:
         one.start()
@@ -286,7 +286,7 @@ def test_many_threads() -> None:
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(index % 2,)) for index in range(6)]
+    threads = [threading.Thread(target=work, args=(index % 2,), daemon=True) for index in range(6)]
     for one in threads:
         one.start()
     for one in threads:

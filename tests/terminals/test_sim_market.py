@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import datetime as dt
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,10 +155,26 @@ def test_what_happens_first_is_booked_first() -> None:
     terminal, clock = playing({"EURUSD": GAP})
     late = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0903)
     early = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0951)
+    other = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0903)
     clock.at += 60
     closed = [d for d in terminal.history_deals_get(0, 4e9) or () if d.entry == 1]
-    assert [one.position_id for one in closed] == [early, late]
+    assert [one.position_id for one in closed] == [early, late, other]
     assert [one.time_msc for one in closed] == sorted(one.time_msc for one in closed)
+
+
+def test_history_by_dates_takes_both_ends_and_any_kind_of_moment() -> None:
+    terminal, clock = playing({"EURUSD": GAP})
+    terminal.open_position("EURUSD", "BUY", 0.1, sl=1.0951, tp=1.2)
+    clock.at += 60
+    whole = terminal.history_deals_get(0, 4e9) or ()
+    assert [one.entry for one in whole if one.symbol] == [0, 1]
+    first, last = int(START), int(START) + 10
+    assert len(terminal.history_deals_get(first, last) or ()) == len(whole)
+    assert [d.entry for d in terminal.history_deals_get(first + 1, last) or ()] == [1]
+    assert [o.type for o in terminal.history_orders_get(first, last - 1) or ()] == [0]
+    since, until = (dt.datetime.fromtimestamp(at, dt.UTC) for at in (first + 1, last))
+    assert [d.entry for d in terminal.history_deals_get(since, until) or ()] == [1]
+    assert terminal.history_deals_get(first, last, group="GBP*") == ()
 
 
 def test_stop_out_closes_the_worst_first() -> None:
@@ -299,8 +317,8 @@ def test_back_office() -> None:
             terminal.open_position(*bad)
 
 
-def test_another_account_at_the_terminal() -> None:
-    terminal, clock = playing({"EURUSD": GAP})
+def test_another_account_at_the_terminal(tmp_path: Path) -> None:
+    terminal, clock = playing({"EURUSD": GAP}, state=tmp_path / "broker.json")
     ticket = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.095)
     terminal.switch_account(77, "Other")
     account = terminal.account_info()
@@ -309,6 +327,8 @@ def test_another_account_at_the_terminal() -> None:
     assert terminal.positions_get() == ()
     clock.at += 60  # the first account's stop triggers all the same
     terminal.positions_get()
+    kept = json.loads((tmp_path / "broker.json").read_text())
+    assert (kept["account"]["login"], kept["positions"]) == (5_001_000, [])
     terminal.switch_account(5_001_000, "Simulated-Demo")
     assert terminal.positions_get() == ()
     assert len(terminal.history_deals_get(position=ticket) or ()) == 2
@@ -331,84 +351,6 @@ def test_disconnected_the_view_stands_still_and_the_broker_goes_on() -> None:
     assert len(terminal.history_deals_get(position=ticket) or ()) == 2
 
 
-def test_demo_on_generated_prices() -> None:
-    clock = Clock()
-    terminal = generated(now=clock, market=GeneratedMarket(1, START), demo=True)
-    opened = terminal.positions_get()
-    account = terminal.account_info()
-    assert opened is not None
-    assert account is not None
-    assert 4 <= len(opened) <= 6
-    assert len({one.symbol for one in opened}) >= 3
-    assert {one.type for one in opened} == {0, 1}
-    assert all(one.sl for one in opened)
-    assert (account.server, account.balance, account.margin_mode) == ("Simulated-Demo", 10_000.0, 2)
-    clock.at += 3600
-    assert len(terminal.positions_get() or ()) < len(opened)
-
-
-def test_demo_on_other_symbols() -> None:
-    rows = {
-        "GBPUSD": [(0, 1.576, 1.5761), (60, 1.576, 1.5761)],
-        "EURCHF": [(0, 1.2, 1.2001), (60, 1.2, 1.2001)],
-    }
-    terminal, _ = playing(rows, demo=True)
-    opened = terminal.positions_get()
-    assert opened is not None
-    assert {one.symbol for one in opened} == set(rows)
-    assert {one.type for one in opened} == {0, 1}
-    pips = [abs(one.price_open - one.sl) * 1e4 for one in opened if one.symbol == "GBPUSD"]
-    assert all(14 <= one <= 61 for one in pips)
-
-
-def test_generated_prices_are_a_function_of_seed_and_start() -> None:
-    one, other = GeneratedMarket(5, START), GeneratedMarket(5, START)
-    upto = round(START * 1000) + 7_200_000
-    for at in range(round(START * 1000), upto, 137_000):
-        other.price("EURUSD", at)
-    first, second = one.ticks("EURUSD", 0, upto), other.ticks("EURUSD", 0, upto)
-    for a, b in zip(first, second, strict=True):
-        assert np.array_equal(a, b)
-    third = GeneratedMarket(6, START).ticks("EURUSD", 0, upto)
-    assert not np.array_equal(first.bid, third.bid)
-    assert (np.diff(first.time_msc) > 0).all()
-    assert (first.bid > 0).all()
-    assert (first.ask > first.bid).all()
-    assert one.price("EURUSD", 0) is None
-
-
-def test_generated_volatility_comes_in_clusters() -> None:
-    market = GeneratedMarket(5, START)
-    bid = market.ticks("EURUSD", 0, round(START * 1000)).bid
-    minutes = np.abs(np.diff(np.log(bid[::60])))
-    one, next_one = minutes[:-1] - minutes.mean(), minutes[1:] - minutes.mean()
-    assert (one * next_one).mean() / minutes.var() > 0.05
-
-
-def test_generated_market_forgets_only_the_old() -> None:
-    market = GeneratedMarket(5, START)
-    begin = round(START * 1000)
-    late = begin + 3 * 86_400_000
-    kept = market.ticks("EURUSD", late - 3_600_000, late)
-    market.play(late)
-    again = market.ticks("EURUSD", late - 3_600_000, late)
-    assert np.array_equal(kept.bid, again.bid)
-    assert len(market.ticks("EURUSD", 0, late).bid) < 100_000
-
-
 def test_recordings_that_share_no_time() -> None:
     with pytest.raises(Invalid, match="share no time"):
         recorded({"EURUSD": [(0, 1.1, 1.2), (1, 1.1, 1.2)], "GBPUSD": [(9, 1.1, 1.2)]})
-
-
-def test_a_minute_costs_little() -> None:
-    clock = Clock()
-    terminal = generated(now=clock, market=GeneratedMarket(1, START))
-    for symbol in terminal.market.specs:
-        terminal.open_position(symbol, "BUY", 0.01)
-    terminal.positions_get()
-    began = time.perf_counter()
-    for _ in range(300):
-        clock.at += 60
-        terminal.positions_get()
-    assert (time.perf_counter() - began) / 300 < 0.005  # measured 0.1 ms, with room for slow hosts

@@ -111,6 +111,40 @@ def test_bars_that_one_side_only_has_are_left_out(tmp_path: Path) -> None:
         load_prices(paths)
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's zone cannot be changed")
+def test_times_without_a_zone_are_utc_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "GBPUSD_M1.csv", MT5_BARS)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        first = load_prices([path])["GBPUSD"].time_msc[0]
+    time.tzset()
+    assert first == MINUTE
+
+
+def test_a_bar_that_is_followed_early_is_walked_faster(tmp_path: Path) -> None:
+    rows = [f"2012-02-01 00:00:{at:02},1,1,1,1" for at in (0, 20, 40, 44)]
+    text = "timestamp,open,high,low,close\n" + "\n".join(rows)
+    one = load_prices([put(tmp_path, "gbpusd.csv", text)])["GBPUSD"]
+    assert one.bar_ms == 20_000
+    assert (np.diff(one.time_msc) > 0).all()
+
+
+def test_a_pause_closes_the_market_at_the_end_of_the_bar_before(tmp_path: Path) -> None:
+    later = "2012-02-01 00:40:00+00:00,1.57576,1.57583,1.57543,1.57583\n"
+    market = RecordedMarket.load([put(tmp_path, "gbpusd.csv", BID + later)])
+    last = MINUTE + 105_000  # the newest tick before the pause
+    assert [market.is_open("GBPUSD", last + at) for at in (0, 60_000, 60_001)] == [1, 1, 0]
+    assert [market.is_open("GBPUSD", MINUTE + 2_400_000 + at) for at in (-1, 0, 45_000)] == [
+        0,
+        1,
+        0,
+    ]
+    assert not market.is_open("GBPUSD", MINUTE - 1)
+
+
 def test_hourly_bars(tmp_path: Path) -> None:
     text = (
         "Time,Open,High,Low,Close,Volume\n"

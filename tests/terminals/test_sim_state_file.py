@@ -164,6 +164,8 @@ def test_a_hand_written_file_needs_little(path: Path) -> None:
     assert second.price_open == pytest.approx(1.27, rel=0.01)
     (opening,) = terminal.history_orders_get(position=11) or ()
     assert opening.sl == 1.49
+    *_, paid_in = terminal.history_deals_get(0, 4e9) or ()
+    assert (paid_in.type, paid_in.profit, paid_in.comment) == (2, 500.0, "deposit")
     books_balance(terminal)
 
 
@@ -276,6 +278,8 @@ def test_another_program_plays_the_back_office(path: Path) -> None:
     assert account is not None
     assert account.balance == 9000.0
     assert len(terminal.history_deals_get(position=other) or ()) == 1  # gone without explanation
+    correction = (terminal.history_deals_get(0, 4e9) or ())[-1]
+    assert (correction.profit, correction.comment) == (-1000.0, "correction")
     terminal.order_send(order())
     assert len(json.loads(path.read_text())["positions"]) == 3  # both go on writing
     books_balance(terminal)
