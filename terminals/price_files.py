@@ -76,8 +76,8 @@ def side_of(path: Path) -> str | None:
 
 def read_price_file(path: Path) -> PriceFile:
     """Read one file. Raises Invalid naming file, line and column of what is wrong."""
+    rows = _text(path).splitlines()  # first: a mistyped path should be told as one
     out = PriceFile(path=path, symbol=symbol_of(path), side=side_of(path))
-    rows = _text(path).splitlines()
     head = next((i for i, row in enumerate(rows) if row.strip()), None)
     if head is None:
         _refuse(path, None, "the file is empty", "give a file with prices")

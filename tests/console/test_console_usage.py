@@ -200,8 +200,8 @@ def test_wrong_usage_is_one_line_and_status_2(
     ("variable", "value", "part"),
     [
         ("DTMS_PORT", "abc", "DTMS_PORT"),
+        ("DTMS_SPEED", "fast", "DTMS_SPEED"),
         ("DTMS_INTERVAL", "-3", "DTMS_INTERVAL"),
-        ("DTMS_PRICES", "a.csv", "DTMS_PRICES="),
         ("DTMS_CHAOS", "perhaps", "DTMS_CHAOS"),
     ],
 )

@@ -102,6 +102,7 @@ def test_what_nobody_foresaw_is_500_and_shows_nothing(
         logger.remove(sink)
     text = "".join(lines)
     assert "secret-path" in text  # the log has what the body has not
+    assert "Traceback" in text
     assert TOKEN not in text
 
 

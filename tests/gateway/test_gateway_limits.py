@@ -79,11 +79,15 @@ def test_zero_is_no_limit() -> None:
 def test_the_table_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
     buckets = TokenBuckets(1, Hand())
-    for name in "abcd":
+    for name in "abc":
         buckets.take(name)
-    buckets.take("a")  # forgotten: the one unseen longest
     with pytest.raises(TooMany):
-        buckets.take("d")
+        buckets.take("a")
+    buckets.take("d")  # the one unseen longest is forgotten
+    for name in "ad":
+        with pytest.raises(TooMany):
+            buckets.take(name)
+    buckets.take("b")
 
 
 @settings(deadline=None, max_examples=50)

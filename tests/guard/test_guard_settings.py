@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,17 @@ def test_played_prices_are_looked_at_in_market_time() -> None:
     assert Settings(interval=30, speed=60).cycle_interval == 0.5
     assert Settings(interval=30, speed=0).cycle_interval == 0.05
     assert Settings(interval=30, speed=60, terminal="native").cycle_interval == 30
+
+
+def test_several_price_files_in_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tmp_path / "bid.csv", tmp_path / "ask.csv"]
+    monkeypatch.setenv("DTMS_PRICES", os.pathsep.join(map(str, names)))
+    assert Settings().prices == tuple(names)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dtms.toml").write_text("interval = = 7\n")
+    with pytest.raises(Invalid) as caught:
+        Settings()
+    assert caught.value.field == "dtms.toml"
+    assert caught.value.remedy

@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pykka
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pykka._envelope import Envelope
 from runtime_kit import STEADY, refused
@@ -194,7 +194,9 @@ class MailboxModel(RuleBasedStateMachine):
 
 
 TestMailboxModel = MailboxModel.TestCase
-TestMailboxModel.settings = settings(STEADY, max_examples=60, stateful_step_count=40)
+TestMailboxModel.settings = settings(
+    STEADY, max_examples=60, stateful_step_count=40, phases=[Phase.generate]
+)  # for a small example add Phase.shrink: it takes minutes
 
 
 def box(limit: int = 10) -> Mailbox:

@@ -21,7 +21,7 @@ from runtime_kit import (
 
 from actors.events import Kind
 from actors.mailbox import Lane
-from actors.messages import ExitReport, ResetBudget, RestartChild, ShutDown, Stop
+from actors.messages import ExitReport, ResetBudget, RestartChild, ShutDown, StartChild, Stop
 from defence.alerts import Severity
 from defence.errors import StoreFull
 from supervisors.slot import ChildState
@@ -227,6 +227,35 @@ def test_a_shutdown_during_a_backoff_wins(simulate: Build) -> None:
     house.until(lambda: house.owner.stopped)
     pass_time(house, 100.0)
     assert len(script.made) == 2
+
+
+def test_a_backoff_that_ends_while_others_still_stop_starts_nothing(simulate: Build) -> None:
+    spec, script = child("one", backoff=Backoff(first=2.0, jitter=0.0))
+    slow, other = child("slow", stop_timeout=10.0)
+    other.on_stop = lambda worker: worker.context.runtime.hang()
+    house = simulate(spec, slow).open()
+    down(house, times=1)
+    house.kill("one")
+    house.until(lambda: house.slot("one").state is ChildState.BACKOFF)
+    house.to_root(ShutDown())
+    house.until(lambda: house.owner.stopped, 20.0)
+    assert len(script.made) == 2
+
+
+def test_the_end_of_a_former_backoff_is_void(simulate: Build) -> None:
+    """It may wait in the root's mailbox already when the plan changes."""
+    spec, script = child("one", backoff=Backoff(first=20.0))
+    house = simulate(spec).open()
+    down(house, times=1)
+    house.kill("one")
+    house.until(lambda: house.slot("one").state is ChildState.BACKOFF)
+    epoch = house.slot("one").epoch
+    house.to_root(StartChild("one", epoch - 1))
+    pass_time(house, 1.0)
+    assert len(script.made) == 2
+    house.to_root(StartChild("one", epoch))
+    pass_time(house, 1.0)
+    assert len(script.made) == 3
 
 
 def test_a_shutdown_during_a_hanging_restart_wins(simulate: Build) -> None:

@@ -312,7 +312,7 @@ def test_unreadable_files(content: bytes, words: str, tmp_path: Path) -> None:
 
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be read"):
-        load_prices([tmp_path / "gbpusd.csv"])
+        load_prices([tmp_path / "a.csv"])
     with pytest.raises(Invalid, match="cannot be read"):
         load_prices([put(tmp_path, "gbpusd", "").parent / "EURUSD"])
     for empty in (load_prices, RecordedMarket.load):
