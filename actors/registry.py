@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from actors.actor import Context, GuardActor
-from actors.book import Book, Draft, worth_writing
+from actors.book import Book, Draft
 from actors.events import Kind
+from actors.journal import Journal
 from actors.mailbox import Letter
 from actors.messages import (
     BackUp,
     Evaluated,
-    Execute,
     GetTrade,
-    Journalled,
     ListActions,
     ListTrades,
     Observe,
@@ -32,15 +32,13 @@ from actors.messages import (
     Register,
     Release,
     ResolveIntent,
-    TickSoon,
     Would,
 )
-from actors.names import ALERT, CONNECTOR, MONITOR
+from actors.names import ALERT
 from defence.alerts import Notice, Severity
 from defence.errors import DtmsError, Fault, NotFound, StoreFull
-from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent
-from defence.outcomes import after_outcome, predates
-from defence.plans import ReconcileRules
+from defence.orders import Action
+from defence.plans import Plan, ReconcileRules
 from defence.reconcile import plan as plan_for
 from defence.registration import admit, find_position, release
 from defence.trade import Registration, Standing, TradeRecord
@@ -66,6 +64,7 @@ class Registry(GuardActor):
         self._store = settings.store
         self._rules = settings.rules
         self._backup_to = settings.backup_to
+        self._journal = Journal(self, settings.store, settings.rules)
         self._book = Book({}, {})
         self._newest_look = float("-inf")
 
@@ -147,9 +146,9 @@ class Registry(GuardActor):
             case Observe():
                 return self._observe(message, draft)
             case Evaluated():
-                return self._evaluated(message, draft)
+                return self._journal.evaluated(message, draft)
             case RecordOutcome():
-                self._outcome(message.outcome, draft)
+                self._journal.outcome(message.outcome, draft)
             case Release():
                 return self._release(message, draft)
             case ListTrades():
@@ -159,11 +158,11 @@ class Registry(GuardActor):
             case ListActions():
                 return tuple(self._store.actions(message.limit, message.ticket))
             case Would():
-                self._would(message.intents, draft)
+                self._journal.would(message.intents, draft)
             case RecordFlattened():
-                self._flattened(message, draft)
+                self._journal.flattened(message, draft)
             case ResolveIntent():
-                return self._resolve(message, draft)
+                return self._journal.resolve(message, draft)
             case BackUp():
                 return self._back_up()
             case _:
@@ -262,7 +261,7 @@ class Registry(GuardActor):
                     actions=plan.actions,
                 ),
             )
-            self._after_plan(plan.actions, plan.notices, plan.outcomes, draft)
+            self._after_plan(plan, draft)
         changed = 0 if plan is None else len(plan.trades) + len(plan.archived) + len(plan.outcomes)
         return Observed(
             trades=tuple(draft.book.active),
@@ -273,184 +272,24 @@ class Registry(GuardActor):
             unknown=unknown,
         )
 
-    def _after_plan(
-        self,
-        actions: Sequence[Action],
-        notices: Sequence[Notice],
-        outcomes: Sequence[Outcome],
-        draft: Draft,
-    ) -> None:
-        for action in actions:
+    def _after_plan(self, plan: Plan, draft: Draft) -> None:
+        for action in plan.actions:
             if action.intent is None:
-                draft.then(
-                    lambda a=action: self.emit(  # type: ignore[misc]  # mypy cannot infer a lambda's default
-                        Kind.TRADE_CHANGED,
-                        what=a.kind,
-                        ticket=a.ticket,
-                        symbol=a.symbol,
-                        detail=a.detail,
-                    )
-                )
-        for notice in notices:
-            draft.then(lambda n=notice: self.tell(ALERT, Raise(n)))  # type: ignore[misc]  # as above
-        intents = {action.id: action.intent for action in actions}
-        for outcome in outcomes:
-            intent = intents.get(outcome.intent_id)
-            draft.then(lambda o=outcome, i=intent: self._emit_outcome(o, i))  # type: ignore[misc]  # as above
+                draft.then(partial(self._tell_change, action))
+        for notice in plan.notices:
+            draft.then(partial(self.tell, ALERT, Raise(notice)))
+        intents = {action.id: action.intent for action in plan.actions}
+        for outcome in plan.outcomes:
+            draft.then(partial(self._journal.tell, outcome, intents.get(outcome.intent_id)))
 
-    # -- the journal
-
-    def _evaluated(self, message: Evaluated, draft: Draft) -> Journalled:
-        """Take a cycle's results over, and journal the orders that may be sent."""
-        written: list[TradeRecord] = []
-        results: dict[int, TradeRecord] = {}
-        for record in message.records:
-            stored = draft.book.trades.get(record.identifier)
-            if stored is None or stored.revision != message.bases.get(record.identifier):
-                continue  # it changed meanwhile; the next cycle sees it as it is
-            results[record.identifier] = record
-            if worth_writing(stored, record):
-                written.append(record)
-        allowed = [i for i in message.intents if self._may_send(i, message, draft)]
-        if results:
-            draft.remember(results.values())
-        if written or allowed:
-            draft.put(
-                Batch(trades=written, intents=[PendingIntent(intent=intent) for intent in allowed])
-            )
-        for intent in allowed:
-            draft.then(lambda i=intent: self._send(i))  # type: ignore[misc]  # as above
-        return Journalled(tuple(intent.id for intent in allowed))
-
-    def _may_send(self, intent: Intent, message: Evaluated, draft: Draft) -> bool:
-        """One order per decision, none in doubt, none from an old look (DESIGN, Fencing)."""
-        stored = draft.book.trades.get(intent.identifier)
-        if stored is None or stored.standing is not Standing.GUARDED:
-            return False
-        if stored.revision != message.bases.get(intent.identifier):
-            return False
-        if intent.identifier in draft.book.frozen:
-            return False
-        if predates(stored, intent.snapshot_at, self.clock.wall()):
-            return False
-        return intent.id not in draft.book.pending and self._store.action(intent.id) is None
-
-    def _send(self, intent: Intent) -> None:
+    def _tell_change(self, action: Action) -> None:
         self.emit(
-            Kind.INTENT,
-            id=intent.id,
-            ticket=intent.ticket,
-            symbol=intent.symbol,
-            what=intent.kind.value,
-            step=None if intent.step is None else intent.step.value,
-            volume=intent.volume,
-            stop_loss=intent.stop_loss,
-            stop_before=intent.stop_before,
-            reason=intent.reason,
+            Kind.TRADE_CHANGED,
+            what=action.kind,
+            ticket=action.ticket,
+            symbol=action.symbol,
+            detail=action.detail,
         )
-        self.context.points.reach("registry.before_execute")
-        self.tell(CONNECTOR, Execute(intent))
-
-    def _outcome(self, outcome: Outcome, draft: Draft) -> None:
-        doubt = draft.book.pending.get(outcome.intent_id)
-        if doubt is None:
-            return  # told before, or resolved by reconciliation
-        intent = doubt.intent
-        record = draft.book.trades.get(intent.identifier)
-        changed: list[TradeRecord] = []
-        if record is not None:
-            changed.append(
-                after_outcome(record, intent, outcome, self.clock.wall(), self._rules.policy)
-            )
-        draft.put(Batch(trades=changed, outcomes=(outcome,)))
-        draft.then(lambda: self._emit_outcome(outcome, intent))
-        if outcome.kind in (OutcomeKind.DONE, OutcomeKind.PARTIAL):
-            draft.then(lambda: self.tell(MONITOR, TickSoon(), merge="soon"))
-
-    def _emit_outcome(self, outcome: Outcome, intent: Intent | None = None) -> None:
-        self.emit(
-            Kind.OUTCOME,
-            id=outcome.intent_id,
-            ticket=None if intent is None else intent.ticket,
-            symbol=None if intent is None else intent.symbol,
-            outcome=outcome.kind.value,
-            retcode=outcome.retcode,
-            detail=outcome.detail,
-            price=outcome.price,
-            volume=outcome.volume,
-            by=outcome.resolved_by,
-        )
-
-    def _resolve(self, message: ResolveIntent, draft: Draft) -> dict[str, object]:
-        if message.intent_id not in draft.book.pending:
-            raise NotFound(
-                "no intent with this id is in doubt",
-                field="intent",
-                value=message.intent_id,
-                remedy="see the actions that have no outcome, or an unknown one",
-            )
-        kind = OutcomeKind.DONE if message.done else OutcomeKind.NOT_DONE
-        outcome = Outcome(
-            intent_id=message.intent_id,
-            kind=kind,
-            at=self.clock.wall(),
-            detail=f"said by {message.by}",
-            resolved_by="ops",
-        )
-        self._outcome(outcome, draft)
-        return {"intent": message.intent_id, "outcome": kind.value}
-
-    def _would(self, intents: Sequence[Intent], draft: Draft) -> None:
-        now = self.clock.wall()
-        for intent in intents:
-            action = Action(
-                id=f"would:{intent.identifier}:{intent.step}",
-                at=now,
-                identifier=intent.identifier,
-                ticket=intent.ticket,
-                symbol=intent.symbol,
-                kind=f"would_{intent.kind.value}",
-                detail=intent.reason,
-                intent=intent,
-            )
-            if self._store.action(action.id) is None:
-                draft.put(Batch(actions=(action,)))
-                draft.then(
-                    lambda i=intent: self.emit(  # type: ignore[misc]  # as above
-                        Kind.WOULD,
-                        ticket=i.ticket,
-                        symbol=i.symbol,
-                        what=i.kind.value,
-                        volume=i.volume,
-                        stop_loss=i.stop_loss,
-                        stop_before=i.stop_before,
-                        reason=i.reason,
-                    )
-                )
-
-    def _flattened(self, message: RecordFlattened, draft: Draft) -> None:
-        for intent, outcome in message.pairs:
-            if self._store.action(intent.id) is not None:
-                continue
-            action = Action(
-                id=intent.id,
-                at=intent.decided_at,
-                identifier=intent.identifier,
-                ticket=intent.ticket,
-                symbol=intent.symbol,
-                kind=intent.kind.value,
-                detail=intent.reason,
-                intent=intent,
-                outcome=outcome,
-            )
-            record = draft.book.trades.get(intent.identifier)
-            changed: list[TradeRecord] = []
-            if record is not None:
-                changed.append(
-                    after_outcome(record, intent, outcome, self.clock.wall(), self._rules.policy)
-                )
-            draft.put(Batch(trades=changed, actions=(action,)))
-            draft.then(lambda i=intent, o=outcome: self._emit_outcome(o, i))  # type: ignore[misc]  # as above
 
     def _back_up(self) -> dict[str, object]:
         target = self._backup_to()

@@ -275,6 +275,8 @@ class House:
             if slot.lease is not None:
                 slot.lease.revoke(0.0)
             slot.mailbox.close()
+        if self._root_box is not None:
+            self._root_box.close()  # a root that wakes after this verdict starts nobody
         if not self.ready and self.cause is None:
             self.cause = StartRefused(cause)
         self.over = True

@@ -34,6 +34,7 @@ from defence.errors import Fault
 
 Build = Callable[..., House]
 LETTERS, LIVES = "test_runtime_letters", "test_runtime_lives"
+FENCING = "test_runtime_fencing"
 MAILBOX, PYKKA = "test_runtime_mailbox", "test_runtime_pykka"
 SUPERVISION = "test_runtime_supervision"
 HERE = "test_traps"
@@ -57,7 +58,7 @@ TABLE: dict[int, tuple[str, str]] = {
     15: (HERE, "test_what_comes_during_the_stop_is_counted"),
     16: (LETTERS, "test_a_late_message_is_refused_and_not_done"),
     17: (SUPERVISION, "test_too_many_hung_threads_escalate_and_say_so"),
-    18: (LETTERS, "test_a_fenced_incarnation_that_wakes_settles_nothing"),
+    18: (FENCING, "test_a_fenced_incarnation_that_wakes_settles_nothing"),
     19: (LIVES, "test_stop_goes_on_past_a_child_whose_on_stop_raises"),
     20: (HERE, "test_system_exit_in_on_stop_runs_it_once_and_answers_everybody"),
     21: (HERE, "test_pykkas_on_failure_hook_is_never_called"),
@@ -65,7 +66,7 @@ TABLE: dict[int, tuple[str, str]] = {
     23: (HERE, "test_a_second_waiter_times_out_by_its_own_time_out"),
     24: (LETTERS, "test_expected_errors_are_answers_and_the_actor_lives"),
     25: (LETTERS, "test_proxy_messages_are_refused_through_a_ref"),
-    26: (LETTERS, "test_asking_on_an_actors_own_thread_raises"),
+    26: (FENCING, "test_asking_on_an_actors_own_thread_raises"),
     27: (HERE, "test_every_message_is_frozen"),
     28: (HERE, "test_an_asyncio_loop_asks_through_an_executor_and_goes_on"),
     29: (HERE, "test_work_is_done_on_the_actors_own_thread"),
