@@ -84,7 +84,7 @@ class Reader:
         pieces, self._notes = self._notes, []
         while self._backlog and len(pieces) < PIECE:
             pieces.append(frame(self._backlog.popleft()))
-        while self._live and not self._backlog and len(pieces) < PIECE:
+        while self._live and len(pieces) < PIECE:
             pieces.append(self._live.popleft())
         return b"".join(pieces)
 

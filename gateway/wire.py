@@ -47,17 +47,12 @@ class Connection(H11Protocol):
 
     def _expect_headers(self) -> None:
         if self._patience is None:
-            self._patience = self.loop.call_later(HEADERS_WITHIN, self._lose_patience)
+            self._patience = self.loop.call_later(HEADERS_WITHIN, self.transport.abort)
 
     def _forget_patience(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-
-    def _lose_patience(self) -> None:
-        self._patience = None
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.abort()
 
 
 class _Config(uvicorn.Config):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from actors.actor import Context, GuardActor
 from actors.admin import Admin, AdminSettings
 from actors.alert import AlertActor, AlertSettings
 from actors.connector import ConnectorSettings, MT5Connector
 from actors.messages import SetControl
 from actors.monitor import Monitor, MonitorSettings
-from actors.names import ADMIN, ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY
+from actors.names import ADMIN, ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, START_ORDER
 from actors.recovery import Recovery, RecoverySettings
 from actors.registry import Registry, RegistrySettings
 from defence.broker import Account
@@ -23,6 +24,7 @@ from supervisors.spec import Backoff, ChildSpec
 from terminals.protocol import Terminal
 
 VITAL = (CONNECTOR, REGISTRY, RECOVERY, MONITOR)
+OTHERS_RESTARTS = 10  # in an hour, for every child but the Monitor, whose budget is a setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,6 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
     """Return the specs in start order."""
     rules = Rules(quote_stale_after=settings.quote_stale_after)
     reconcile = ReconcileRules(adoption=settings.adopts, policy=rules)
-    common = {"hang_after": settings.hang_after, "stop_timeout": settings.stop_timeout}
-    backoff = Backoff(first=settings.backoff_first)
     stores = around.stores
 
     alert = AlertSettings(store=stores.outbox, repeat_after=settings.alert_repeat)
@@ -68,30 +68,31 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
         rules=rules,
     )
 
-    def spec(
-        name: str, factory: Callable[..., object], *, vital: bool, **more: object
-    ) -> ChildSpec:
-        return ChildSpec(
+    factories: dict[str, Callable[[Context], GuardActor]] = {
+        ALERT: lambda context: AlertActor(context, alert),
+        ADMIN: lambda context: Admin(context, admin),
+        CONNECTOR: lambda context: MT5Connector(context, connector),
+        REGISTRY: lambda context: Registry(context, registry),
+        RECOVERY: lambda context: Recovery(context, recovery),
+        MONITOR: lambda context: Monitor(context, monitor),
+    }
+    specs = {
+        name: ChildSpec(
             name=name,
-            factory=factory,  # type: ignore[arg-type]  # the lambdas below take a Context
-            vital=vital,
-            backoff=backoff,
+            factory=factory,
+            vital=name in VITAL,
+            max_restarts=OTHERS_RESTARTS,
+            backoff=Backoff(first=settings.backoff_first),
             escalation=settings.escalation,
-            **{**common, **more},  # type: ignore[arg-type]  # numbers, as their names say
+            hang_after=settings.hang_after,
+            stop_timeout=settings.stop_timeout,
         )
-
-    return (
-        spec(ALERT, lambda c: AlertActor(c, alert), vital=False, max_restarts=10),
-        spec(ADMIN, lambda c: Admin(c, admin), vital=False, max_restarts=10),
-        spec(CONNECTOR, lambda c: MT5Connector(c, connector), vital=True, max_restarts=10),
-        spec(REGISTRY, lambda c: Registry(c, registry), vital=True, max_restarts=10),
-        spec(RECOVERY, lambda c: Recovery(c, recovery), vital=True, max_restarts=10),
-        spec(
-            MONITOR,
-            lambda c: Monitor(c, monitor),
-            vital=True,
-            max_restarts=settings.max_restarts,
-            period=settings.restart_period,
-            silence_after=silence_after(settings),
-        ),
+        for name, factory in factories.items()
+    }
+    specs[MONITOR] = replace(
+        specs[MONITOR],
+        max_restarts=settings.max_restarts,
+        period=settings.restart_period,
+        silence_after=silence_after(settings),
     )
+    return tuple(specs[name] for name in START_ORDER)

@@ -126,11 +126,11 @@ class Guard:
     @property
     def data_dir(self) -> Path:
         """The data folder, absolute."""
-        return self._house.folder_path
+        return self._house.premises.path
 
     def token(self) -> str:
         """Return the bearer token: the configured one, else the data folder's."""
-        return self._house.token()
+        return self._house.premises.token()
 
     def __enter__(self) -> Self:
         return self.start()

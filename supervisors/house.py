@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -15,37 +12,32 @@ from actors.actor import Context, Vitals
 from actors.events import EventStream, Kind
 from actors.incarnation import Incarnation
 from actors.mailbox import Counts, Lane, Mailbox
-from actors.messages import Begin, ExitReport, Raise, Reconcile, SetControl, ShutDown, Stop
-from actors.monitor import ARMED, OBSERVE
+from actors.messages import Begin, ExitReport, Raise, Reconcile, ShutDown, Stop
 from actors.names import ALERT, MONITOR, RECOVERY, ROOT
 from actors.points import Points
 from actors.post import Address, Post, current_child
 from actors.runtime import Runtime
 from actors.threads import ThreadRuntime
 from defence.alerts import Notice, Severity
-from defence.broker import Account
 from defence.errors import (
-    AccountRefused,
     DeadlinePassed,
     DtmsError,
     NotReady,
     StartRefused,
     Stopped,
 )
-from storage.audited import ControlState
-from storage.folder import DataFolder, SetAside, Stores, open_stores
-from storage.locks import AccountLock, FolderLock
+from storage.folder import SetAside, Stores
 from supervisors.children import Surroundings, child_specs
 from supervisors.overview import Overview
-from supervisors.root import RootSettings, RootSupervisor
+from supervisors.owner import RootSettings
+from supervisors.premises import Premises
+from supervisors.root import RootSupervisor
 from supervisors.settings import Settings
 from supervisors.slot import ChildSlot
 from supervisors.terminal_choice import make_terminal
 from supervisors.watchdog import Watchdog
 from terminals.lease import Lease
 from terminals.protocol import Terminal
-
-STAGES = ("locks", "stores", "connector", "account", "registry", "recovery", "monitor", "ready")
 
 
 class House:
@@ -70,10 +62,7 @@ class House:
         self._points = points
         self._terminal = terminal
         self._overview = overview
-        self._folder: DataFolder | None = None
-        self._folder_lock: FolderLock | None = None
-        self._account_lock: AccountLock | None = None
-        self._stores: Stores | None = None
+        self.premises = Premises(settings, runtime.clock, events)
         self._post = Post(runtime, events)
         self._slots: list[ChildSlot] = []
         self._root_box: Mailbox | None = None
@@ -94,8 +83,7 @@ class House:
         self._opened = True
         self._began = self._runtime.clock.monotonic()
         try:
-            self._take_locks()
-            self._open_stores()
+            self.premises.take()
             self._start_root()
         except BaseException as error:
             refusal = error if isinstance(error, DtmsError) else StartRefused(repr(error))
@@ -106,33 +94,15 @@ class House:
                 raise StartRefused(str(error)) from error
             raise
 
-    def _take_locks(self) -> None:
-        path = self.settings.folder
-        self._folder = DataFolder(path, parents=self.settings.data_dir is None)
-        self._folder_lock = FolderLock(self._folder.path)
-        self._folder_lock.acquire()
-        self._stage("locks", folder=str(self._folder.path))
-
-    def _open_stores(self) -> None:
-        folder = self._the_folder()
-        folder.token()
-        self._stores = open_stores(folder, self._runtime.clock.wall())
-        for aside in self._stores.set_aside:
-            self._events.publish(
-                Kind.SET_ASIDE, store=aside.name, path=str(aside.path), reason=aside.reason
-            )
-        self._stage("stores")
-
     def _start_root(self) -> None:
-        stores = self._the_stores()
-        control = self._control_at_start(stores)
+        stores, control = self.premises.stores, self.premises.control_at_start()
         around = Surroundings(
             stores=stores,
             terminal=self._make_terminal,
-            admit_account=self.admit_account,
+            admit_account=self.premises.admit,
             login=self._login,
             shut_down=self._shut_down_by_ops,
-            backup_to=self._backup_to,
+            backup_to=self.premises.backup_to,
             control=control,
         )
         clock = self._runtime.clock
@@ -180,53 +150,6 @@ class House:
         if self._terminal is None:
             self._terminal = make_terminal(self.settings, self._runtime)
         return self._terminal
-
-    def _control_at_start(self, stores: Stores) -> SetControl:
-        """Of the stored mode and the flag the more restrictive wins; likewise a pause stays."""
-        stored, wanted = stores.audit.control(), self.settings.wanted_mode
-        damaged = any(aside.name == "trades" for aside in stores.set_aside)
-        mode = wanted if stored.mode in (None, wanted) and not damaged else OBSERVE
-        by, why = stored.by or "settings", stored.why or ""
-        if damaged and wanted == ARMED:
-            by, why = "recovery", "the trade store was set aside; a person must confirm"
-            stores.audit.set_control(
-                ControlState(
-                    mode=mode, paused=stored.paused, by=by, why=why, at=self._runtime.clock.wall()
-                )
-            )
-        return SetControl(mode, stored.paused, by, why)
-
-    def admit_account(self, account: Account) -> None:
-        """Let the guard run on this account, or raise `StartRefused`; called by the Connector."""
-        wanted = (self.settings.login, self.settings.server)
-        for field, expected, shown in zip(
-            ("login", "server"), wanted, (account.login, account.server), strict=True
-        ):
-            if expected is not None and expected != shown:
-                raise AccountRefused(
-                    f"the terminal shows {shown!r}, the settings say {expected!r}",
-                    field=field,
-                    value=shown,
-                    remedy="log the terminal in to that account, or change the setting",
-                )
-        self._the_folder_belongs_to(account)
-        if self._account_lock is None:
-            lock = AccountLock(self.settings.locks_dir, account.server, account.login)
-            lock.acquire()
-            self._account_lock = lock
-        self._the_stores().trades.bind(account.login, account.server)
-        self._stage("account", login=account.login, server=account.server)
-
-    def _the_folder_belongs_to(self, account: Account) -> None:
-        bound = self._the_folder().account()
-        if bound is not None and bound != (account.login, account.server):
-            raise AccountRefused(
-                f"the data folder belongs to {bound[0]} on {bound[1]}, "
-                f"the terminal shows {account.login} on {account.server}",
-                field="data_dir",
-                value=str(self.folder_path),
-                remedy="log in to that account, or use another data folder",
-            )
 
     # -- what the root says (root.Owner)
 
@@ -316,7 +239,7 @@ class House:
 
     def _release(self) -> None:
         """Let go of everything. What a stuck thread may still write to stays open and locked."""
-        if self._stores is None and self._folder_lock is None:
+        if not self.premises.held:
             self._runtime.close()
             return
         if self._terminal is not None:
@@ -330,15 +253,7 @@ class House:
             return
         if self._root_box is not None:
             self._root_box.close()
-        if self._stores is not None:
-            self._stores.close()
-            self._stores = None
-            self._stage("stores", what="closed")
-        for lock in (self._account_lock, self._folder_lock):
-            if lock is not None:
-                lock.release()
-        self._account_lock = self._folder_lock = None
-        self._stage("locks", what="released")
+        self.premises.give_back()
         if self.died is None and self.cause is None:
             self._events.publish(Kind.STOPPED)
 
@@ -358,17 +273,6 @@ class House:
             self._closer.start()
 
     # -- used by the guard
-
-    @property
-    def folder_path(self) -> Path:
-        """The data folder, absolute."""
-        return self.settings.folder.absolute() if self._folder is None else self._folder.path
-
-    def token(self) -> str:
-        """Return the configured token, else the data folder's."""
-        if self.settings.token is not None:
-            return self.settings.token.get_secret_value()
-        return self._the_folder().token()
 
     def address(self, child: str) -> Address:
         """Return a child's address; raises `NotReady` before the start, `Stopped` after the end."""
@@ -415,27 +319,11 @@ class House:
         login = None if account is None else account["login"]
         return login if isinstance(login, int) else None
 
-    def _backup_to(self) -> Path:
-        stamp = datetime.fromtimestamp(self._runtime.clock.wall(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        folder = self._the_folder().backups
-        tries = (f"trades-{stamp}" + (f"-{n}" if n else "") for n in itertools.count())
-        return next(folder / name for name in tries if not (folder / name).exists())
-
     def _stage(self, stage: str, what: str = "done", **facts: object) -> None:
         self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)
 
     def _put(self, child: str, message: object, *, sticky: bool = False) -> None:
         self._post.send(child, message, lane=Lane.CONTROL, sticky=sticky)
-
-    def _the_folder(self) -> DataFolder:
-        if self._folder is None:
-            raise NotReady("the guard has not been started", remedy="start it")
-        return self._folder
-
-    def _the_stores(self) -> Stores:
-        if self._stores is None:
-            raise NotReady("the guard has not been started", remedy="start it")
-        return self._stores
 
 
 def _aside_notice(aside: SetAside) -> Notice:

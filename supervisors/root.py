@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from actors.actor import Context, GuardActor, Vitals
 from actors.events import Kind
@@ -33,69 +31,19 @@ from actors.messages import (
     StopTimedOut,
     StrikeChild,
 )
+from actors.names import ROOT
 from actors.runtime import Timer
-from defence.alerts import Notice, Severity
 from defence.errors import Conflict, DtmsError, NotFound, StartRefused
+from supervisors.clocks import ClockWatch
+from supervisors.owner import Ledger, Owner, RootSettings
 from supervisors.slot import ChildSlot, ChildState
 from supervisors.spec import Escalation, Restart
+from supervisors.wording import escalated, refusal, unwritten_charge
 from terminals.lease import Lease
 
-ROOT = "root"
 WHOLE_START = "*"  # the child name under which the start as a whole times out
 REVOKE_WAIT = 0.5  # seconds that an order under way may take before its lease counts as stuck
 LEAK_WAIT = 60.0  # seconds until a child is tried again that has left too many hung threads
-
-
-class Ledger(Protocol):
-    """Where charges are kept over process restarts (wall times)."""
-
-    def charges(self, child: str) -> list[float]:
-        """Return the wall times of the charges of `child`."""
-        ...
-
-    def add(self, child: str, at: float) -> None:
-        """Write a charge, durably."""
-        ...
-
-    def clear(self, child: str) -> None:
-        """Forget the charges of `child`."""
-        ...
-
-    def prune(self, child: str, before: float) -> None:
-        """Forget charges of `child` that are older than the wall time `before`."""
-        ...
-
-
-class Owner(Protocol):
-    """Who is told what becomes of the whole."""
-
-    def all_ready(self) -> None:
-        """Every child is ready for the first time."""
-
-    def start_refused(self, cause: DtmsError) -> None:
-        """The first start failed; what was started is being stopped."""
-
-    def all_stopped(self) -> None:
-        """Every child has ended or is fenced."""
-
-    def cannot_go_on(self, cause: str) -> None:
-        """Nothing can be kept safe any more: the guard must die."""
-
-    def host_paused(self, seconds: float) -> None:
-        """The machine slept, or its clock jumped."""
-
-    def notify(self, notice: Notice) -> None:
-        """People must be told."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootSettings:
-    """Times in seconds."""
-
-    startup_timeout: float = 60.0
-    check_every: float = 1.0
-    pause_after: float = 5.0  # lateness, or clock difference, that means the host paused
-    max_leaked: int = 5  # hung threads that are tolerated before escalation
 
 
 class RootSupervisor(GuardActor):
@@ -121,13 +69,12 @@ class RootSupervisor(GuardActor):
         self._to_stop: list[ChildSlot] = []
         self._leaked: list[Incarnation] = []
         self._start_from = 0.0  # the start as a whole is measured from here at the earliest
-        self._last_check = 0.0
-        self._clock_offset = 0.0
+        self._clocks = ClockWatch(settings.check_every, settings.pause_after)
 
     def on_start(self) -> None:
         """Load the budgets from the ledger."""
         wall, now = self.clock.wall(), self.clock.monotonic()
-        self._last_check, self._clock_offset = now, wall - now
+        self._clocks.begin(now, wall)
         for slot in self._order:
             charges, oldest = self._ledger.charges(slot.name), wall - slot.spec.period
             if any(at < oldest for at in charges):
@@ -306,7 +253,7 @@ class RootSupervisor(GuardActor):
             slot.manual = False
             self._spawn(slot)
         elif self._starting and not slot.was_ready:
-            self._refuse_start(_refusal(report))
+            self._refuse_start(refusal(report))
         elif slot.spec.restart is Restart.TEMPORARY or (
             slot.spec.restart is Restart.TRANSIENT and report.normal
         ):
@@ -338,14 +285,7 @@ class RootSupervisor(GuardActor):
         try:
             self._ledger.add(slot.name, self.clock.wall())
         except (DtmsError, OSError) as error:
-            self._owner.notify(
-                Notice(
-                    key="ledger",
-                    severity=Severity.WARNING,
-                    title="A restart could not be written to the ledger",
-                    text=f"{slot.name}: {error}. It counts until this process ends.",
-                )
-            )
+            self._owner.notify(unwritten_charge(slot.name, error))
         nth = slot.budget.in_window(now)
         delay = slot.spec.backoff.delay(nth, self.context.runtime.random)
         self._publish_budget(slot, Kind.CHARGED)
@@ -372,16 +312,7 @@ class RootSupervisor(GuardActor):
             failures=failures,
             retry_in=None if again is None else round(again, 1),
         )
-        plan = "It waits for ops." if again is None else f"It is tried again in {again:.0f} s."
-        self._owner.notify(
-            Notice(
-                key=f"escalated:{slot.name}",
-                severity=Severity.CRITICAL,
-                title=f"{slot.name} is down: {why}",
-                text=f"Failures: {'; '.join(failures) or 'as before'}. {plan} "
-                f"To start it now: ctl reset-budget {slot.name}",
-            )
-        )
+        self._owner.notify(escalated(slot.name, why, failures, again))
         if again is not None:
             slot.timer = self._after(again, StartChild(slot.name, slot.epoch))
 
@@ -432,17 +363,14 @@ class RootSupervisor(GuardActor):
                 self._fence(slot, "silent")
 
     def _look_at_the_clocks(self, now: float) -> None:
-        late = now - self._last_check - self._settings.check_every
-        offset = self.clock.wall() - now
-        drift = offset - self._clock_offset
-        self._last_check, self._clock_offset = now, offset
-        if late <= self._settings.pause_after and abs(drift) <= self._settings.pause_after:
+        pause = self._clocks.look(now, self.clock.wall())
+        if pause is None:
             return
-        self.emit(Kind.HOST_PAUSED, late=round(late, 1), clock_jump=round(drift, 1))
+        self.emit(Kind.HOST_PAUSED, late=round(pause.late, 1), clock_jump=round(pause.jump, 1))
         for slot in self._order:
             slot.judge_from = now
         self._start_from = now
-        self._owner.host_paused(max(late, abs(drift)))
+        self._owner.host_paused(pause.seconds)
 
     def _fence(self, slot: ChildSlot, how: str) -> None:
         incarnation = slot.incarnation
@@ -580,16 +508,3 @@ class RootSupervisor(GuardActor):
             budget_left=slot.budget.left(now),
             **facts,
         )
-
-
-def _refusal(report: ExitReport) -> DtmsError:
-    cause = report.cause
-    if isinstance(cause, StartRefused):
-        return cause
-    if isinstance(cause, DtmsError):  # such as a bad file of prices: its field and remedy count
-        return StartRefused(
-            cause.message, field=cause.field, value=cause.value, remedy=cause.remedy
-        )
-    return StartRefused(
-        f"{report.child} {report.how}: {report.error}", remedy="see the log for the whole error"
-    )

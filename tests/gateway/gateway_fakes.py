@@ -227,8 +227,10 @@ def raw(gateway: Gateway, request: bytes, *, shut: bool = False) -> tuple[int, b
         head, _, body = answer.partition(b"\r\n\r\n")
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
-                while len(body) < int(line.split(b":")[1]):
+                length = int(line.split(b":")[1])
+                while len(body) < length:
                     body += _more(talk)
+                body = body[:length]  # another answer may follow
     return int(head.split(b" ")[1]), head, body
 
 

@@ -206,13 +206,11 @@ def test_serving_from_the_call_on(tmp_path: Path) -> None:
     """A start that does not block: 503 while it starts, then 200."""
     gate = threading.Event()
     guard = Guard(settings(tmp_path))
-    admit = guard._house.admit_account
 
-    def later(account: Any) -> None:
+    def later() -> None:
         assert gate.wait(10)
-        admit(account)
 
-    guard._house.admit_account = later  # type: ignore[method-assign]
+    guard.points.arm("monitor.on_start", later)
     guard.start(block=False)
     try:
         with gateway.serve(guard) as served:

@@ -249,6 +249,8 @@ def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
     ):
         slow.sendall(b"GET /livez HTTP/1.1\r\nHost: loc")
         assert hung_up(slow)
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as silent:
+            assert hung_up(silent)
 
 
 def test_a_second_request_has_its_own_patience(monkeypatch: pytest.MonkeyPatch) -> None:

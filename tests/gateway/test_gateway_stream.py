@@ -17,8 +17,9 @@ from gateway_fakes import HOSTILE, FakeGuard, hung_up, raw, serving
 from actors.clock import VirtualClock
 from actors.events import Event, EventStream, Kind
 from defence.errors import MailboxFull
+from gateway import stream as stream_module
 from gateway.server import Gateway
-from gateway.stream import Hub, frame
+from gateway.stream import EventResponse, Hub, frame
 
 
 def messages(response: httpx2.Response) -> Iterator[dict[str, Any]]:
@@ -163,7 +164,8 @@ def test_the_stream_ends_when_the_guard_is_over_and_misses_nothing(fresh: Fresh)
         assert [event["kind"] for event in events(response)] == ["stopped"]
 
 
-def test_stop_ends_streams() -> None:
+def test_stop_ends_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "LOOK", 60.0)  # they are woken, they do not find out
     guard = FakeGuard()
     with (
         serving(guard) as gateway,
@@ -219,6 +221,9 @@ def test_a_reader_that_does_not_read_is_broken_off_and_slows_nobody(fresh: Fresh
             publish(guard, 1, text="x" * 200_000)
             longest = max(longest, time.perf_counter() - began)
         until(lambda: hub.readers == 0)
+        assert gateway._server is not None
+        connections = gateway._server.server_state.connections
+        until(lambda: not connections)  # although what was buffered for it has not been read
         assert longest < 0.5
         assert client.get("/health").status_code == 200
         slow.settimeout(5)
@@ -314,6 +319,35 @@ def test_a_long_gap_is_read_again_by_itself() -> None:
     made = stream.make(2 + 1 + 257)
     _, out = heard(stream, made[3:])
     assert out.startswith(frame(made[2]))
+
+
+def test_the_end_waits_for_what_has_not_been_heard() -> None:
+    """The last event may be published, and the guard over, before the loop hears of it."""
+    stream = Events()
+    made = stream.make(5)
+    out: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        out.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def go() -> Hub:
+        stream.kept = made[:2]
+        hub = Hub(stream, lambda: True)
+        response = EventResponse(hub, None)
+        stream.kept = made
+        await response({"type": "http"}, receive, send)
+        assert stream.hear is not None
+        hub._drain()  # what was heard too late is not kept
+        stream.hear(made[3])
+        hub._drain()
+        return hub
+
+    hub = asyncio.run(go())
+    assert b"".join(out).endswith(b"".join(frame(one) for one in made[2:]))
+    assert hub._held == {}
 
 
 def test_a_reader_too_far_behind_is_dropped() -> None:

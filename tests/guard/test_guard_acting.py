@@ -341,7 +341,7 @@ def test_chaos_needs_the_flag_and_unknown_commands_are_refused(sim: GuardKit) ->
         guard.admin("restart", child="nobody")
     with pytest.raises(Invalid):
         guard.admin("set-mode", mode="berserk")
-    audit = guard._house._the_stores().audit.tail(10)
+    audit = guard._house.premises.stores.audit.tail(10)
     assert {entry.command for entry in audit} >= {"kill", "hang", "explode", "restart", "set-mode"}
     assert all(entry.result.startswith("refused") for entry in audit)
 

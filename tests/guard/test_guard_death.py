@@ -54,12 +54,12 @@ def test_a_registry_that_hangs_before_its_commit_is_replaced_and_writes_nothing_
     answer = guard.register(Trade(ticket=ticket), timeout=20)
     assert answer.created
     assert [e.facts["how"] for e in kinds(guard, Kind.EXITED, child="registry")] == ["hung"]
-    before = guard._house._the_stores().trades.sequence()
+    before = guard._house.premises.stores.trades.sequence()
     wake.set()  # the fenced one wakes up: its lease is gone, so it writes nothing
     kit.until(lambda: "dtms-registry-1" not in {t.name for t in threading.enumerate()})
-    trades, _ = guard._house._the_stores().trades.load()
+    trades, _ = guard._house.premises.stores.trades.load()
     assert [trade.created_by for trade in trades.values()] == [answer.trade.created_by]
-    assert guard._house._the_stores().trades.sequence() - before <= 3  # cycles alone
+    assert guard._house.premises.stores.trades.sequence() - before <= 3  # cycles alone
     assert len(kinds(guard, Kind.REGISTERED)) == 1
 
 

@@ -89,10 +89,9 @@ def test_an_unknown_read_removes_nothing(
     guard.stop()
     stored = []
     again = sim.make()
-    again._house._take_locks()
-    again._house._open_stores()
-    stored = list(again._house._the_stores().trades.load()[0].values())
-    again._house._release()
+    again._house.premises.take()
+    stored = list(again._house.premises.stores.trades.load()[0].values())
+    again._house.premises.give_back()
     assert unchanging(tuple(stored)) == before
 
 

@@ -132,7 +132,7 @@ def test_it_is_durable_when_it_returns(kit: GuardKit) -> None:
     guard = observed(kit)
     ticket = kit.terminal.open_position("EURUSD", "BUY", 0.1)
     guard.register(Trade(ticket=ticket, managed_by="bot"))
-    stored, _ = guard._house._the_stores().trades.load()
+    stored, _ = guard._house.premises.stores.trades.load()
     assert [trade.ticket for trade in stored.values()] == [ticket]
     assert next(iter(stored.values())).managed_by == "bot"
 

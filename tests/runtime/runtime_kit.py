@@ -17,6 +17,7 @@ from actors.events import Event, EventStream, Kind
 from actors.incarnation import Incarnation
 from actors.mailbox import Lane, Letter, Mailbox
 from actors.messages import Answer, Begin, ExitReport, Kill, ShutDown, Stop
+from actors.names import ROOT
 from actors.points import Points
 from actors.post import Address, Post
 from actors.runtime import Runtime
@@ -24,7 +25,8 @@ from actors.simulated import SimulatedRuntime
 from actors.threads import ThreadRuntime
 from defence.alerts import Notice
 from defence.errors import DtmsError
-from supervisors.root import ROOT, RootSettings, RootSupervisor
+from supervisors.owner import RootSettings
+from supervisors.root import RootSupervisor
 from supervisors.slot import ChildSlot
 from supervisors.spec import Backoff, ChildSpec
 from terminals.lease import Lease
