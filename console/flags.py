@@ -1,8 +1,8 @@
 """The flags: one a setting, with the names of `supervisors.Settings`.
 
 A flag that is not given is None, and then the environment (`DTMS_` and the name
-in capitals) or `dtms.toml` decides. `token` and `password` have no flag on
-purpose: what stands on a command line can be read by every user of the machine.
+in capitals) or `dtms.toml` decides. `token`, `password` and `alert_urls` have no flag
+on purpose: what stands on a command line can be read by every user of the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-SECRETS: Final = ("token", "password")
+SECRETS: Final = ("token", "password", "alert_urls")
 
 _OPS = "Where the guard is"
 _REAL = "Real terminals (the password: DTMS_PASSWORD or dtms.toml, never a flag)"

@@ -253,8 +253,9 @@ class EventResponse(Response):
             await self._pump(send)
             async with asyncio.timeout(self._hub.send_within):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            # The client takes nothing: what is buffered for it would hold the connection.
+        except (TimeoutError, asyncio.CancelledError):
+            # The client takes nothing, or the server's patience is over: what is
+            # buffered for it would hold the connection.
             abort = scope.get("state", {}).get("abort")
             if abort is not None:
                 abort()

@@ -10,6 +10,7 @@ from actors.actor import Context, GuardActor
 from actors.admin import Admin, AdminSettings
 from actors.alert import AlertActor, AlertSettings
 from actors.connector import ConnectorSettings, MT5Connector
+from actors.delivery import deliverer
 from actors.messages import SetControl
 from actors.monitor import Monitor, MonitorSettings
 from actors.names import ADMIN, ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, START_ORDER
@@ -51,7 +52,11 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
     reconcile = ReconcileRules(adoption=settings.adopts, policy=rules)
     stores = around.stores
 
-    alert = AlertSettings(store=stores.outbox, repeat_after=settings.alert_repeat)
+    alert = AlertSettings(
+        store=stores.outbox,
+        repeat_after=settings.alert_repeat,
+        deliver=deliverer([url.get_secret_value() for url in settings.alert_urls]),
+    )
     admin = AdminSettings(
         store=stores.audit,
         control=around.control,

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     stop_timeout: float = Field(5.0, gt=0)
     reconcile_every: float = Field(300.0, gt=0)
     alert_repeat: float = Field(300.0, gt=0)
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # of apprise; they hold secrets
     quote_stale_after: float = Field(120.0, gt=0)
     backoff_first: float = Field(1.0, ge=0)
     rate_limit: float = Field(200.0, ge=0)  # mutations a second and client; 0 is unlimited
@@ -98,6 +99,12 @@ class Settings(BaseSettings):
             raise Invalid(
                 f"is no TOML: {error}", field="dtms.toml", remedy="mend the file, or move it away"
             ) from None
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        """In a variable, URLs are separated by white space."""
+        return value.split() if isinstance(value, str) else value
 
     @field_validator("prices", mode="before")
     @classmethod
@@ -186,7 +193,7 @@ def _explain(error: ValidationError) -> Invalid:
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else "settings"
     unknown = first["type"] == "extra_forbidden"
-    secret = field in ("token", "password")
+    secret = field in ("token", "password", "alert_urls")
     value = None if secret else first["input"]
     shown = "" if secret or unknown else f" (got {value!r})"
     message = "there is no such setting" if unknown else first["msg"]

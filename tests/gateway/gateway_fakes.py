@@ -66,6 +66,7 @@ class FakeGuard:
         self.errors: dict[str, BaseException] = {}
         self.per_item: list[DtmsError | None] = []
         self.calls: list[tuple[str, Any]] = []
+        self.threads: dict[str, str] = {}
         self.gate = threading.Event()
         self.gate.set()
         self.inside = 0
@@ -73,6 +74,7 @@ class FakeGuard:
 
     def _called(self, method: str, *what: Any) -> None:
         self.calls.append((method, what))
+        self.threads[method] = threading.current_thread().name
         if method in self.errors:
             raise self.errors[method]
 

@@ -220,6 +220,31 @@ def test_sixty_four_register_at_once_and_ops_get_through(
     assert tickets == set(range(1, 65))
 
 
+def test_what_blocks_has_threads_and_what_does_not_has_none(
+    guard: FakeGuard, ops: httpx2.Client
+) -> None:
+    for path in ("status", "trades", f"trade/{TICKET}", "actions", "alerts", "monitoring/health"):
+        assert ops.get(f"/dtms/{path}").status_code == 200
+    ops.post("/dtms/trade/enable", json={"ticket": 1})
+    ops.post("/dtms/trade/enable", json=BATCH)
+    ops.delete("/dtms/trade/1")
+    ops.post("/dtms/admin/freeze")
+    lanes = {method: name.rpartition("_")[0] or name for method, name in guard.threads.items()}
+    assert lanes == {
+        "token": "dtms-http",
+        "status": "dtms-http",
+        "monitoring_health": "dtms-http",
+        "trades": "dtms-http-looks",
+        "trade": "dtms-http-looks",
+        "actions": "dtms-http-looks",
+        "alerts": "dtms-http-looks",
+        "register_fields": "dtms-http-trades",
+        "register_many": "dtms-http-trades",
+        "release": "dtms-http-trades",
+        "admin": "dtms-http-control",
+    }
+
+
 def _until(condition: Any) -> None:
     limit = time.monotonic() + 8
     while not condition():

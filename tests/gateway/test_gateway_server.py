@@ -320,7 +320,11 @@ def test_the_hosts_signals_and_logging_are_left_alone() -> None:
     def facts() -> list[object]:
         signals = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
         logs = [logging.getLogger(name) for name in names]
-        return [signals, [(one.level, list(one.handlers), one.propagate) for one in logs]]
+        return [
+            signals,
+            logging.getLevelName(5),
+            [(one.level, list(one.handlers), one.propagate) for one in logs],
+        ]
 
     try:
         before, root = facts(), list(logging.getLogger().handlers)

@@ -172,7 +172,8 @@ def test_stop_ends_streams(monkeypatch: pytest.MonkeyPatch) -> None:
         httpx2.Client(base_url=gateway.url, trust_env=False) as client,
         client.stream("GET", "/dtms/events") as response,
     ):
-        until(lambda: hub_of(gateway).readers == 1)
+        hub = hub_of(gateway)
+        until(lambda: any(reader.wake._waiters for reader in hub._readers))  # it waits
         began = time.monotonic()
         gateway.stop(5.0)
         assert time.monotonic() - began < 2.0
@@ -228,6 +229,20 @@ def test_a_reader_that_does_not_read_is_broken_off_and_slows_nobody(fresh: Fresh
         assert client.get("/health").status_code == 200
         slow.settimeout(5)
         assert hung_up(slow)
+
+
+def test_a_reader_that_does_not_read_does_not_hold_up_the_stop() -> None:
+    guard = FakeGuard()
+    with serving(guard) as gateway, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", gateway.port))
+        slow.sendall(b"GET /dtms/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: hub_of(gateway).readers == 1)
+        publish(guard, 60, text="x" * 200_000)
+        until(lambda: guard.events.newest == hub_of(gateway)._last)
+        assert gateway._server is not None
+        gateway.stop(0.3)
+        assert gateway._server.server_state.connections == set()
 
 
 def test_too_many_readers(fresh: Fresh) -> None:
