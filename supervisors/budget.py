@@ -13,7 +13,7 @@ class RestartBudget:
     monotonic clock; what comes from the ledger is converted by `restore`.
     (Erlang/OTP keeps a true sliding log too, but lets one more through when
     its seconds are truncated; tumbling windows let through even more: see
-    docs/supervision.md.)
+    docs/facts/SUPERVISION.md.)
     """
 
     max_restarts: int
