@@ -14,6 +14,7 @@ from actors.messages import (
     Command,
     Flatten,
     Freeze,
+    Raise,
     Reconcile,
     ResetBudget,
     ResolveIntent,
@@ -23,6 +24,7 @@ from actors.messages import (
 )
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
+from defence.alerts import Notice, Severity
 from defence.errors import Conflict, DtmsError, Forbidden, Invalid, NotFound
 from storage.audit import AuditStore
 from storage.audited import AuditEntry, ControlState
@@ -37,6 +39,7 @@ class AdminSettings:
     chaos: bool
     login: Callable[[], int | None]
     shut_down: Callable[[str], None]
+    since: float = 0.0  # wall time of the guard's start
     allow_armed: bool = True
     children: tuple[str, ...] = field(default=START_ORDER)
 
@@ -66,11 +69,21 @@ class Admin(GuardActor):
         }
 
     def on_start(self) -> None:
-        """Take the stored control state over, if this is not the first incarnation."""
+        """After a restart, take over what a forerunner stored since the guard's start.
+
+        What was stored before that start has been weighed against the flag; it
+        counts only where it is the more restrictive, as it did then.
+        """
         stored = self._settings.store.control()
-        if self.context.incarnation > 1 and stored.mode is not None:
+        if self.context.incarnation == 1 or stored.mode is None or stored.at is None:
+            return
+        by, why = stored.by or "", stored.why or ""
+        if stored.at >= self._settings.since:
+            self._control = SetControl(stored.mode, stored.paused, by, why)
+        elif stored.mode == OBSERVE or stored.paused:
+            paused = stored.paused or self._control.paused
             self._control = SetControl(
-                stored.mode, stored.paused, stored.by or "", stored.why or ""
+                OBSERVE if stored.mode == OBSERVE else self._control.mode, paused, by, why
             )
 
     def receive(self, message: object) -> object:
@@ -148,10 +161,11 @@ class Admin(GuardActor):
         mode = message.arguments.get("mode")
         if mode not in (ARMED, OBSERVE):
             raise Invalid("unknown mode", field="mode", value=mode, remedy=f"{OBSERVE} or {ARMED}")
-        if mode == ARMED:
+        forwarded = self._set_control(message, mode=str(mode))
+        if mode == ARMED:  # only once it is stored
             freeze = Freeze(False, message.by)
             self.context.post.send(CONNECTOR, freeze, lane=Lane.CONTROL, sticky=True)
-        return self._set_control(message, mode=str(mode))
+        return forwarded
 
     def _set_control(
         self, message: Command, *, mode: str | None = None, paused: bool | None = None
@@ -206,10 +220,18 @@ class Admin(GuardActor):
         """
         why = str(message.arguments.get("why", ""))
         control = SetControl(OBSERVE, self._control.paused, message.by, why)
+        self._control = control
         try:
             self._keep(control)
         except DtmsError as error:
-            self.context.log.error("frozen, but it cannot be stored: {}", error)
+            notice = Notice(
+                key="freeze_not_stored",
+                severity=Severity.CRITICAL,
+                title="Frozen, but it cannot be stored",
+                text=f"{error}. A restart of the guard would thaw it: freeze again when there is "
+                "room.",
+            )
+            self.tell(ALERT, Raise(notice))
         self.context.post.send(MONITOR, control, lane=Lane.CONTROL, sticky=True)
         return Forwarded(CONNECTOR, Freeze(True, message.by, why), Lane.CONTROL, sticky=True)
 

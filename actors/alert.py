@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from actors.actor import Context, GuardActor
 from actors.events import Kind
 from actors.messages import Acknowledge, ListAlerts, Raise, Repeat
+from actors.runtime import Timer
 from defence.alerts import Alert, Notice, Severity
 from defence.errors import NotFound, StoreFull
 from storage.outbox import OutboxStore
+
+KEEP = 90 * 86_400.0  # seconds that an acknowledged alert is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +35,17 @@ class AlertActor(GuardActor):
         super().__init__(context)
         self._settings = settings
         self._alerts: dict[str, Alert] = {}
+        self._timer: Timer | None = None
 
     def on_start(self) -> None:
         """Load the outbox and go on telling what nobody has acknowledged."""
+        with self.context.lease.hold():
+            self._settings.store.prune(self.clock.wall() - KEEP)
         self._alerts = dict(self._settings.store.load())
         for alert in self._alerts.values():
             if alert.acknowledged_at is None:
                 self._emit(alert, told=False)
-        self.later(self._settings.repeat_after / 4, Repeat(), merge="repeat")
+        self._plan_repeat()
 
     def receive(self, message: object) -> object:
         """See `actors.messages`, alert."""
@@ -80,7 +86,9 @@ class AlertActor(GuardActor):
             self._keep(alert)
 
     def _due(self, alert: Alert, now: float) -> bool:
-        return alert.told_at is None or now - alert.told_at >= self._settings.repeat_after
+        if alert.told_at is None or alert.told_at > now:  # never, or the clock was set back
+            return True
+        return now - alert.told_at >= self._settings.repeat_after
 
     def _tell_people(self, alert: Alert, now: float) -> None:
         alert = replace(alert, told_at=now, told=alert.told + 1)
@@ -118,7 +126,13 @@ class AlertActor(GuardActor):
             waits = alert.acknowledged_at is None and alert.severity is not Severity.INFO
             if waits and self._due(alert, now):
                 self._tell_people(alert, now)
-        self.later(self._settings.repeat_after / 4, Repeat(), merge="repeat")
+        self._plan_repeat()
+
+    def _plan_repeat(self) -> None:
+        """Have one next look planned, whatever timers a forerunner left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.later(self._settings.repeat_after / 4, Repeat(), merge="repeat")
 
     def _acknowledge(self, message: Acknowledge) -> object:
         wanted = [

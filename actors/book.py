@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from defence.orders import OutcomeKind, PendingIntent
-from defence.trade import TradeRecord
+from defence.trade import Standing, TradeRecord
 from storage.trades import Batch
 
 PEAK_STEP = 0.01  # R; a smaller move of the best result is not worth a write of its own
@@ -34,9 +34,14 @@ class Book:
         return frozenset(doubt.intent.identifier for doubt in self.pending.values())
 
     @property
-    def size(self) -> tuple[int, int]:
-        """How many trades are watched, and how many orders are in doubt."""
-        return len(self.active), len(self.pending)
+    def size(self) -> tuple[int, int, int]:
+        """How many trades are watched, how many of them only observed, and intents open."""
+        return len(self.active), self.observed, len(self.pending)
+
+    @cached_property
+    def observed(self) -> int:
+        """How many trades are watched only."""
+        return sum(trade.standing is Standing.OBSERVED for trade in self.active)
 
     @cached_property
     def _tickets(self) -> dict[int, int]:

@@ -21,8 +21,9 @@ from actors.messages import (
     TakeSnapshot,
 )
 from actors.names import MONITOR, RECOVERY, REGISTRY
+from actors.runtime import Timer
 from defence.broker import Account, Known, MarginMode, Position, Quote, Snapshot, Unknown
-from defence.errors import DtmsError, Fault, TerminalRefused
+from defence.errors import DtmsError, Fault, StartRefused, TerminalRefused
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
 from terminals.lease import Lease, Permit
 from terminals.ordering import delete_pending, execute
@@ -70,8 +71,10 @@ class MT5Connector(GuardActor):
         self._account: Account | None = None
         self._lost: str | None = None
         self._reconnecting = False
+        self._next_try: Timer | None = None
         self._frozen: str | None = None
-        self._cannot_act: str | None = None
+        # A later incarnation says it anew, whatever its forerunner said last.
+        self._cannot_act: str | None = None if context.incarnation == 1 else ""
         self._seen: dict[str, Quote] = {}
         self._terminal: Terminal | None = None
 
@@ -138,7 +141,15 @@ class MT5Connector(GuardActor):
         self._reconnecting = False
         self._attempt += 1
         self.emit(Kind.CONNECTING, attempt=self._attempt, terminal=self.terminal.name)
-        problem = self._try_to_connect()
+        first = self.context.incarnation == 1 and not self.context.vitals.ready
+        try:
+            problem = self._try_to_connect()
+        except StartRefused as refusal:
+            if first:
+                raise  # a start is refused at once; later it is an outage like any other
+            problem = str(refusal)
+        except Exception as error:  # noqa: BLE001 - whatever the terminal raises, it is tried again
+            problem = f"{type(error).__name__}: {error}"
         if problem is not None:
             self._retry(problem)
             return
@@ -188,8 +199,14 @@ class MT5Connector(GuardActor):
         self.emit(
             Kind.CONNECT_FAILED, attempt=self._attempt, error=problem, retry_in=round(delay, 2)
         )
+        self._connect_later(delay)
+
+    def _connect_later(self, delay: float) -> None:
+        """Have one next try planned, whatever timers a forerunner left."""
+        if self._next_try is not None:
+            self._next_try.cancel()
         self._reconnecting = True
-        self.later(delay, Connect(), merge="connect")
+        self._next_try = self.later(delay, Connect(), merge="connect")
 
     def _note_lost(self, reason: str | None) -> None:
         if reason is not None and self._lost is None:
@@ -241,8 +258,7 @@ class MT5Connector(GuardActor):
             return
         state = terminal_state_of(self.terminal)
         if isinstance(state, Unknown) or not state.connected:
-            self._reconnecting = True
-            self.later(self._settings.retry_first, Connect(), merge="connect")
+            self._connect_later(self._settings.retry_first)
 
     def _note_permission(self, snapshot: Snapshot) -> None:
         account, terminal = snapshot.account, snapshot.terminal

@@ -111,7 +111,8 @@ class Incarnation:
             else:
                 value = self.actor.receive(message)
         except DtmsError as error:
-            if isinstance(error, Fault | StartRefused):
+            refuses_start = isinstance(error, StartRefused) and not self.context.vitals.ready
+            if isinstance(error, Fault) or refuses_start:
                 raise
             value = error  # an expected refusal is an answer, not a crash (TRAPS 5)
         finally:

@@ -171,6 +171,12 @@ class Journal:
         for intent, outcome in message.pairs:
             if self._store.action(intent.id) is not None:
                 continue
+            if outcome.kind is OutcomeKind.UNKNOWN:
+                # In doubt like any other: the ticket is frozen until it is resolved.
+                doubt = PendingIntent(intent=intent)
+                draft.put(Batch(intents=(doubt,), outcomes=(outcome,)))
+                draft.then(partial(self.tell, outcome, intent))
+                continue
             action = Action(
                 id=intent.id,
                 at=intent.decided_at,
@@ -185,10 +191,7 @@ class Journal:
             record = draft.book.trades.get(intent.identifier)
             changed: list[TradeRecord] = []
             if record is not None:
-                changed.append(
-                    after_outcome(
-                        record, intent, outcome, self._owner.clock.wall(), self._rules.policy
-                    )
-                )
+                now = self._owner.clock.wall()
+                changed.append(after_outcome(record, intent, outcome, now, self._rules.policy))
             draft.put(Batch(trades=changed, actions=(action,)))
             draft.then(partial(self.tell, outcome, intent))

@@ -110,11 +110,6 @@ class Monitor(GuardActor):
     # -- the cycle
 
     def _begin(self) -> None:
-        if self._control.paused:
-            self.park(f"paused by {self._control.by}")
-            self.ready()
-            self._schedule(self._settings.interval)
-            return
         self._cycle += 1
         self._began = self.clock.monotonic()
         self._skipped.clear()
@@ -130,6 +125,12 @@ class Monitor(GuardActor):
             self._end_unknown("the look at the broker is too old")
             return
         self._snapshot = snapshot
+        if self._control.paused:
+            # The look keeps health honest; nothing is evaluated.
+            self._rest()
+            self.ready()
+            self._schedule(self._settings.interval)
+            return
         self._waits_for = self.request(REGISTRY, Observe(snapshot))
 
     def _got_book(self, observed: Observed) -> None:
@@ -137,7 +138,7 @@ class Monitor(GuardActor):
         if observed.unknown is not None or snapshot is None or self._too_old(snapshot):
             self._end_unknown(observed.unknown or "the look at the broker is too old")
             return
-        self.park(None)
+        self._rest()
         if observed.needs_history:
             self.tell(RECOVERY, Reconcile("the cycle found a difference"), merge="reconcile")
         cannot_act = self._cannot_act(snapshot)
@@ -212,8 +213,9 @@ class Monitor(GuardActor):
         intents: list[Intent],
         cannot_act: str | None,
     ) -> None:
-        armed = self._control.mode == ARMED and cannot_act is None
-        if intents and not armed:
+        control = self._control
+        armed = control.mode == ARMED and not control.paused and cannot_act is None
+        if intents and not armed and not control.paused:
             self.tell(REGISTRY, Would(tuple(intents)))
         bases = {trade.identifier: trade.revision for trade in observed.trades}
         sent = tuple(intents) if armed else ()
@@ -223,8 +225,12 @@ class Monitor(GuardActor):
         evaluated = Evaluated(tuple(records), bases, sent)
         self._waits_for = self.request(REGISTRY, evaluated)
 
+    def _rest(self) -> None:
+        """Be parked while paused, and not otherwise."""
+        self.park(f"paused by {self._control.by}" if self._control.paused else None)
+
     def _end(self, intents: int) -> None:
-        self.park(None)
+        self._rest()
         self.progress()
         self.emit(
             Kind.CYCLE,
@@ -262,6 +268,8 @@ class Monitor(GuardActor):
     def _cannot_act(self, snapshot: Snapshot) -> str | None:
         account, terminal = snapshot.account, snapshot.terminal
         able = terminal.trade_allowed and account.trade_allowed and account.trade_expert
+        if able:
+            self._told_cannot_act = None
         reason = None if able else "the terminal or the account refuses orders"
         if reason != self._told_cannot_act and self._control.mode == ARMED:
             self._told_cannot_act = reason
@@ -277,10 +285,8 @@ class Monitor(GuardActor):
 
     def _set_control(self, message: SetControl) -> object:
         before, self._control = self._control, message
-        if before.paused and not message.paused:
-            self.park(None)
-        if message.paused:
-            self.park(f"paused by {message.by}")
+        if before.paused or message.paused:
+            self._rest()
         self.emit(
             Kind.CONTROL,
             mode=message.mode,

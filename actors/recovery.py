@@ -163,7 +163,7 @@ class Recovery(GuardActor):
         self._failures += 1
         settings = self._settings
         delay = min(settings.retry_limit, settings.retry_first * 2 ** min(self._failures - 1, 20))
-        self.later(delay, Reconcile("retry"), merge="reconcile")
+        self._schedule(delay, "retry")
 
     def _tell_left_open(self, left_open: frozenset[int]) -> None:
         listed = ", ".join(str(identifier) for identifier in sorted(left_open)[:10])

@@ -9,7 +9,9 @@ from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
 from defence.rules import Rules
 from defence.trade import TradeRecord
 
-FENCED = "fenced"  # how the detail of an order begins that a replaced incarnation tried to send
+# How the detail of an order begins that was not even tried: its decider was
+# replaced, or ops had frozen the guard. It costs no try.
+UNTRIED = ("fenced", "frozen")
 
 
 def predates(record: TradeRecord, asked_at: float, now: float) -> bool:
@@ -37,8 +39,8 @@ def after_outcome(
     if outcome.kind in (OutcomeKind.DONE, OutcomeKind.PARTIAL):
         return _done(record, intent, outcome, now)
     changes = replace(record, last_outcome_at=now)
-    fenced = outcome.kind is OutcomeKind.NOT_SENT and outcome.detail.startswith(FENCED)
-    if not fenced and intent.step is not None:
+    untried = outcome.kind is OutcomeKind.NOT_SENT and outcome.detail.startswith(UNTRIED)
+    if not untried and intent.step is not None:
         same = record.attempt_step in (None, intent.step)
         attempts = (record.attempts if same else 0) + 1
         # Doubled each time; the exponent is bounded so that it cannot overflow.

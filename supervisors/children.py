@@ -39,6 +39,7 @@ class Surroundings:
     shut_down: Callable[[str], None]
     backup_to: Callable[[], Path]
     control: SetControl
+    since: float  # wall time of the start
 
 
 def silence_after(settings: Settings) -> float:
@@ -63,6 +64,7 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
         chaos=settings.chaos,
         login=around.login,
         shut_down=around.shut_down,
+        since=around.since,
     )
     connector = ConnectorSettings(terminal=around.terminal, admit_account=around.admit_account)
     registry = RegistrySettings(store=stores.trades, rules=reconcile, backup_to=around.backup_to)

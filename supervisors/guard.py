@@ -90,7 +90,11 @@ class Guard:
         """
         self._house.open()
         if block:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:  # a Ctrl-C in the wait too: `__exit__` will not run
+                self.stop()
+                raise
         return self
 
     def wait_ready(self) -> None:
@@ -98,7 +102,9 @@ class Guard:
         house = self._house
         # The root refuses a start that takes too long; the rest is for cleaning up.
         limit = self.settings.timeout + 10.0
-        self._runtime.wait_until(lambda: house.ready or house.cause is not None, limit)
+        self._runtime.wait_until(
+            lambda: house.ready or house.cause is not None or house.over, limit
+        )
         if house.ready:
             return
         cause = house.cause or StartRefused("the start came to no end", remedy="see the log")
@@ -270,9 +276,21 @@ class Guard:
         return health(
             self._overview.seen,
             now=self._runtime.clock.wall(),
-            stale_after=self.settings.stale_after,
+            stale_after=self._stale_after,
+            no_cycle_after=self._no_cycle_after,
             vital=VITAL,
         )
+
+    @property
+    def _stale_after(self) -> float:
+        """Cycles further apart than `stale_after` are no reason to call the broker unread."""
+        settings = self.settings
+        return max(settings.stale_after, settings.cycle_interval + settings.hang_after)
+
+    @property
+    def _no_cycle_after(self) -> float:
+        """A short outage leaves the guard ready; a Monitor without a cycle for longer does not."""
+        return max(self._stale_after, silence_after(self.settings))
 
     def monitoring_health(self) -> dict[str, object]:
         """Judge the Monitor, and have the root look at its children now.
@@ -283,9 +301,8 @@ class Guard:
         seen, now = self._overview.seen, self._runtime.clock.wall()
         view = seen.children[MONITOR]
         age = None if seen.cycle_at is None else now - seen.cycle_at
-        limit = silence_after(self.settings)
-        excused = seen.paused or view.parked
-        silent = age is None or (age > limit and excused is None)
+        limit = silence_after(self.settings) if view.parked is None else self._no_cycle_after
+        silent = age is None or (abs(age) > limit and seen.paused is None)
         judged = self.health()
         ok = view.state is ChildState.READY and not silent and judged.ready
         reasons = list(judged.reasons)

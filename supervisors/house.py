@@ -39,6 +39,8 @@ from supervisors.watchdog import Watchdog
 from terminals.lease import Lease
 from terminals.protocol import Terminal
 
+ROOT_STUCK_AFTER = 15.0  # seconds
+
 
 class House:
     """Owns what outlives every actor, and answers to the root (see `root.Owner`)."""
@@ -104,6 +106,7 @@ class House:
             shut_down=self._shut_down_by_ops,
             backup_to=self.premises.backup_to,
             control=control,
+            since=self._runtime.clock.wall(),
         )
         clock = self._runtime.clock
         for spec in child_specs(self.settings, around):
@@ -119,7 +122,10 @@ class House:
         self._root_box.open_for(1)
         self._runtime.run(self._root)
         if isinstance(self._runtime, ThreadRuntime):
-            self._watchdog = Watchdog(self._root, clock, self._declare_dead)
+            stuck_after = max(ROOT_STUCK_AFTER, 3 * self.settings.check_every)
+            self._watchdog = Watchdog(
+                self._root, clock, self._declare_dead, stuck_after=stuck_after
+            )
             self._watchdog.start()
         self._put(ROOT, Begin())
 
@@ -228,14 +234,17 @@ class House:
     def _stop_children(self) -> None:
         self._put(ROOT, ShutDown())
         limit = sum(slot.spec.stop_timeout + 1.0 for slot in self._slots)
-        if not self._runtime.wait_until(self._all_stopped.is_set, limit):
+        if not self._runtime.wait_until(self._no_more_to_stop, limit):
             logger.bind(child="guard").error("the children did not stop within {} s", limit)
+
+    def _no_more_to_stop(self) -> bool:
+        return self._all_stopped.is_set() or self.died is not None
 
     def _stop_root(self) -> None:
         self._put(ROOT, Stop())
         root = self._root
         if root is not None:
-            self._runtime.wait_until(lambda: root.done, 5.0)
+            self._runtime.wait_until(lambda: root.done or self.died is not None, 5.0)
 
     def _release(self) -> None:
         """Let go of everything. What a stuck thread may still write to stays open and locked."""
@@ -243,7 +252,10 @@ class House:
             self._runtime.close()
             return
         if self._terminal is not None:
-            self._terminal.close()
+            try:
+                self._terminal.close()
+            except Exception as error:  # noqa: BLE001 - a stop goes on past a step that fails
+                logger.bind(child="guard").error("the terminal did not close: {!r}", error)
         self._runtime.close()
         stuck = self._runtime.alive() if isinstance(self._runtime, ThreadRuntime) else []
         if stuck:

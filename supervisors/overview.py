@@ -166,9 +166,21 @@ class Health:
     reasons: tuple[str, ...]
 
 
-def health(seen: Seen, *, now: float, stale_after: float, vital: tuple[str, ...]) -> Health:
-    """Judge health: 200 ready, 503 not initialised or not ready, 500 initialisation failed."""
+def health(
+    seen: Seen, *, now: float, stale_after: float, no_cycle_after: float, vital: tuple[str, ...]
+) -> Health:
+    """Judge health: 200 ready, 503 not initialised or not ready, 500 initialisation failed.
+
+    Times in seconds. Ages count by their size: after the clock was set back,
+    what carries a later time says nothing of now either.
+    """
     reasons = list(_reasons(seen, now, stale_after, vital))
+    if seen.phase == "ready" and not reasons and seen.paused is None:
+        age = None if seen.cycle_at is None else abs(now - seen.cycle_at)
+        if age is None or age > no_cycle_after:
+            parked = seen.children.get(MONITOR, ChildView()).parked
+            why = f" ({parked})" if parked else ""
+            reasons.append(f"no cycle for {age or 0.0:.0f} s{why}")
     initialized = seen.phase in ("ready", "stopping")
     ready = seen.phase == "ready" and not reasons
     monitor = seen.children.get(MONITOR, ChildView())
@@ -204,7 +216,7 @@ def _reasons(seen: Seen, now: float, stale_after: float, vital: tuple[str, ...])
         elif view.state is not ChildState.READY:
             why = view.parked or view.last_exit
             reasons.append(f"{name} is {view.state.value}" + (f" ({why})" if why else ""))
-    age = None if seen.snapshot_at is None else now - seen.snapshot_at
+    age = None if seen.snapshot_at is None else abs(now - seen.snapshot_at)
     if age is None or age > stale_after:
         known = "never" if age is None else f"{age:.0f} s ago"
         why = f" ({seen.lost})" if seen.lost else ""

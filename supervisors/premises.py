@@ -9,7 +9,7 @@ from pathlib import Path
 from actors.clock import Clock
 from actors.events import EventStream, Kind
 from actors.messages import SetControl
-from actors.monitor import ARMED, OBSERVE
+from actors.monitor import OBSERVE
 from defence.broker import Account
 from defence.errors import AccountRefused, NotReady
 from storage.audited import ControlState
@@ -103,14 +103,14 @@ class Premises:
     def control_at_start(self) -> SetControl:
         """Return mode and pause: of stored and flag the more restrictive wins.
 
-        After a damaged trade store the mode is observe until a person confirms.
+        After a damaged trade or audit store the mode is observe until a person confirms.
         """
         stored, wanted = self.stores.audit.control(), self._settings.wanted_mode
-        damaged = any(aside.name == "trades" for aside in self.stores.set_aside)
+        damaged = any(aside.name in ("trades", "audit") for aside in self.stores.set_aside)
         mode = wanted if stored.mode in (None, wanted) and not damaged else OBSERVE
         by, why = stored.by or "settings", stored.why or ""
-        if damaged and wanted == ARMED:
-            by, why = "recovery", "the trade store was set aside; a person must confirm"
+        if damaged:
+            by, why = "recovery", "a store was set aside; a person must confirm"
             at = self._clock.wall()
             self.stores.audit.set_control(
                 ControlState(mode=mode, paused=stored.paused, by=by, why=why, at=at)
@@ -132,16 +132,18 @@ class Premises:
 
     def give_back(self) -> None:
         """Close the stores, then release the locks; a second time does nothing."""
-        if self._stores is not None:
-            self._stores.close()
-            self._stores = None
-            self._stage("stores", "closed")
-        if self._folder_lock is not None:
-            for lock in (self._account_lock, self._folder_lock):
-                if lock is not None:
-                    lock.release()
-            self._account_lock = self._folder_lock = None
-            self._stage("locks", "released")
+        try:
+            if self._stores is not None:
+                stores, self._stores = self._stores, None
+                stores.close()
+                self._stage("stores", "closed")
+        finally:
+            if self._folder_lock is not None:
+                for lock in (self._account_lock, self._folder_lock):
+                    if lock is not None:
+                        lock.release()
+                self._account_lock = self._folder_lock = None
+                self._stage("locks", "released")
 
     def _stage(self, stage: str, what: str, **facts: object) -> None:
         self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)

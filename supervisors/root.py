@@ -349,6 +349,8 @@ class RootSupervisor(GuardActor):
             self._next_check()
         self._look_at_the_clocks(now)
         for slot in self._order:
+            if slot.budget.in_window(now) != slot.shown_in_window:
+                self._publish_budget(slot)  # the window has slid
             if slot.state is not ChildState.READY or slot.vitals is None:
                 continue
             if slot.busy_for(now) > slot.spec.hang_after:
@@ -501,6 +503,7 @@ class RootSupervisor(GuardActor):
 
     def _publish_budget(self, slot: ChildSlot, kind: Kind = Kind.BUDGET, **facts: object) -> None:
         now = self.clock.monotonic()
+        slot.shown_in_window = slot.budget.in_window(now)
         self.emit_for(
             slot,
             kind,

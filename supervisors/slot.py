@@ -44,6 +44,7 @@ class ChildSlot:
         self.epoch = 0  # moves on with every new plan for this child; old timers are void
         self.judge_from = 0.0  # hangs and silence are measured from here at the earliest
         self.timer: Timer | None = None
+        self.shown_in_window = 0  # charges, as last told to the stream
         self.failures: list[str] = []  # since it last escalated or was reset
 
     def busy_for(self, now: float) -> float:

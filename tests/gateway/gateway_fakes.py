@@ -67,6 +67,7 @@ class FakeGuard:
         self.per_item: list[DtmsError | None] = []
         self.calls: list[tuple[str, Any]] = []
         self.threads: dict[str, str] = {}
+        self.how_many = 1
         self.gate = threading.Event()
         self.gate.set()
         self.inside = 0
@@ -159,7 +160,7 @@ class FakeGuard:
 
     def trades(self, *, timeout: float = 5.0) -> tuple[TradeRecord, ...]:
         self._called("trades")
-        return (a_record(symbol=HOSTILE),)
+        return (a_record(symbol=HOSTILE),) * self.how_many
 
     def trade(self, ticket: int, *, timeout: float = 5.0) -> TradeRecord:
         self._called("trade", ticket)
@@ -217,12 +218,15 @@ def serving(guard: Any, settings: Settings | None = None, **options: Any) -> Ite
         gateway.stop(2.0)
 
 
-def raw(gateway: Gateway, request: bytes, *, shut: bool = False) -> tuple[int, bytes, bytes]:
-    """Send bytes as they are; return status, head and body of the answer."""
+def raw(gateway: Gateway, request: bytes, *, buffer: int = 0) -> tuple[int, bytes, bytes]:
+    """Send bytes as they are; return status, head and body of the answer.
+
+    With a small `buffer` nothing is sent that the other side does not read.
+    """
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as talk:
+        if buffer:
+            talk.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         talk.sendall(request)
-        if shut:
-            talk.shutdown(socket.SHUT_WR)
         answer = b""
         while b"\r\n\r\n" not in answer:
             answer += _more(talk)

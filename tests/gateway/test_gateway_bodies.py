@@ -130,7 +130,7 @@ def test_who_sends_it_all_first_still_reads_the_refusal(gateway: Gateway) -> Non
     body = b"x" * 200_000
     for head in (f"Content-Length: {len(body)}\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"):
         sent = body if "Length" in head else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-        assert raw(gateway, (AS_JSON + head).encode() + sent)[0] == 413
+        assert raw(gateway, (AS_JSON + head).encode() + sent, buffer=8192)[0] == 413
 
 
 def test_exactly_the_limit_is_not_too_large(guard: FakeGuard, ops: httpx2.Client) -> None:

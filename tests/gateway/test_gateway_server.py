@@ -78,22 +78,22 @@ def test_the_port_is_free_again_at_once() -> None:
             second.stop()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows gives a port to one only")
 def test_two_that_got_past_each_other_meet_at_listen() -> None:
-    """A race over a port in TIME_WAIT: the second is refused when it listens."""
-    first = Gateway(FakeGuard()).bind(port=0).listen()
-    second = Gateway(FakeGuard())
-    second._socket = socket.socket()
-    second._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    second._port = first.port
+    """A race over a port in TIME_WAIT: both are bound, and the second cannot listen."""
+    gateways = [Gateway(FakeGuard()), Gateway(FakeGuard())]
+    port = 0
+    for one in gateways:
+        one._socket = socket.socket()
+        one._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one._socket.bind(("127.0.0.1", port))
+        port = one._port = one._socket.getsockname()[1]
+    first, second = gateways
     try:
-        if os.name == "nt":
-            pytest.skip("Windows gives the port to one only")
-        try:
-            second._socket.bind(("127.0.0.1", first.port))
-        except OSError:
-            return  # this system refuses even that
-        with pytest.raises(PortRefused):
+        assert first.listen().serving
+        with pytest.raises(PortRefused) as caught:
             second.listen()
+        assert caught.value.value == port
     finally:
         second.stop()
         first.stop()
@@ -241,6 +241,19 @@ def test_idle_and_half_sent_connections_do_not_hold_up_the_stop() -> None:
             assert time.monotonic() - began < 1.5
 
 
+def test_an_answer_that_nobody_takes_does_not_hold_up_the_stop() -> None:
+    guard = FakeGuard()
+    guard.how_many = 20_000
+    with serving(guard) as gateway, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", gateway.port))
+        slow.sendall(b"GET /dtms/trades HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert slow.recv(1)
+        gateway.stop(0.3)
+        assert gateway._server is not None
+        assert gateway._server.server_state.connections == set()
+
+
 def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "HEADERS_WITHIN", 0.05)
     with (
@@ -312,7 +325,8 @@ def test_a_web_socket_is_not_upgraded() -> None:
     assert status == 200
 
 
-def test_the_hosts_signals_and_logging_are_left_alone() -> None:
+def test_the_hosts_signals_and_logging_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(logging._levelToName, 5, raising=False)
     names = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
     host = logging.NullHandler()
     logging.getLogger("uvicorn.access").addHandler(host)
