@@ -9,7 +9,7 @@ from defence.errors import Invalid
 
 MOVE = 0.25  # R; a trade that moved more than this within a cycle is volatile
 SPEED_UP = 3  # so many times faster
-SHORTEST = 0.05  # seconds; below this a cycle would only wait for the terminal
+SHORTEST = 0.001  # seconds; played prices may run as fast as the cycles go
 
 
 def next_interval(
@@ -20,7 +20,7 @@ def next_interval(
     `before` and `after` are the trades' results in R (by identifier) at the
     last cycle and at this one. If any trade moved more than 0.25 R in between,
     the next cycle comes after a third of `base`, else after `base`; never under
-    0.05 s. Trades without a result in both, and those that came or went, say
+    1 ms. Trades without a result in both, and those that came or went, say
     nothing. Raises `Invalid` if `base` is not a number of seconds above 0.
     """
     if isinstance(base, bool) or not math.isfinite(base) or base <= 0:

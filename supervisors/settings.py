@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         """
         if not self.simulated or self.speed == 1:
             return self.interval
-        return 0.05 if self.speed == 0 else max(0.05, self.interval / self.speed)
+        return 0.001 if self.speed == 0 else max(0.05, self.interval / self.speed)
 
 
 def _explain(error: ValidationError) -> Invalid:

@@ -143,7 +143,7 @@ def test_the_pace_is_faster_when_a_trade_moved(
 
 
 def test_the_pace_has_a_floor_and_refuses_nonsense() -> None:
-    assert next_interval(0.1, {1: 0.0}, {1: 1.0}) == 0.05
+    assert next_interval(0.002, {1: 0.0}, {1: 1.0}) == 0.001
     for base in (0.0, -1.0, math.nan, math.inf, True):
         with pytest.raises(Invalid) as caught:
             next_interval(base, {}, {})

@@ -89,7 +89,7 @@ def test_defaults_depend_on_the_terminal(tmp_path: Path) -> None:
 def test_played_prices_are_looked_at_in_market_time() -> None:
     assert Settings(interval=30).cycle_interval == 30
     assert Settings(interval=30, speed=60).cycle_interval == 0.5
-    assert Settings(interval=30, speed=0).cycle_interval == 0.05
+    assert Settings(interval=30, speed=0).cycle_interval == 0.001
     assert Settings(interval=30, speed=60, terminal="native").cycle_interval == 30
 
 
