@@ -373,3 +373,18 @@ def test_alert_repeat_clock_back(sim: GuardKit) -> None:
     let_pass(sim, 3600)
     m = len([e for e in kinds(g, Kind.ALERT) if e.facts["told"]])
     assert m > n
+
+
+def test_pause_between_the_look_and_the_book(sim: GuardKit) -> None:
+    points = Points()
+    guard, _ = one_trade(sim, points=points)
+    price(sim, 1.0945)
+
+    def pause() -> None:
+        order = SetControl("armed", True, "ops")
+        guard._house._post.send(MONITOR, order, lane=Lane.CONTROL)
+
+    points.arm("registry.before_reply", pause)
+    let_pass(sim, 90)
+    assert points.reached == {"registry.before_reply": 1}
+    assert orders(sim) == []
