@@ -167,7 +167,7 @@ class MT5Connector(GuardActor):
                 raise TerminalRefused(
                     f"the terminal refused the login: {text} ({code})",
                     field="login",
-                    remedy="check login, password and server; nothing is retried",
+                    remedy="check login, password and server",
                 )
             return f"{text} ({code})"
         state, account = terminal_state_of(self.terminal), account_of(self.terminal)

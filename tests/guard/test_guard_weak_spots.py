@@ -36,12 +36,12 @@ def test_admin_restart_arms(sim: GuardKit) -> None:
 
 def test_clock_back(sim: GuardKit) -> None:
     g, _t = one_trade(sim)
-    g.status()["cycle"]["number"]
+    cycles = len(kinds(g, Kind.CYCLE))
     sim.runtime.clock.jump_wall(-3600.0)
     price(sim, 1.0945)
     let_pass(sim, 600)
-    assert len(kinds(g, Kind.CYCLE))
-    assert orders(sim)
+    assert len(kinds(g, Kind.CYCLE)) >= cycles + 15
+    assert len(orders(sim)) == 1
 
 
 def test_ready_without_cycles_store_full(sim: GuardKit) -> None:
@@ -303,7 +303,6 @@ def test_cannot_act_alert_again(sim: GuardKit) -> None:
 
 def test_ready_slow(sim: GuardKit) -> None:
     g, _t = one_trade(sim)
-    len(kinds(g, Kind.CYCLE))
     sim.terminal.add_fault(
         fault_from({"call": "positions_get", "effect": "delay", "seconds": 16.0, "count": None})
     )
@@ -329,7 +328,7 @@ def test_connector_killed_on_other_account(sim: GuardKit) -> None:
     sim.terminal.switch_account(999, "Elsewhere")
     g.admin("kill", child="connector")
     let_pass(sim, 900)
-    len(kinds(g, Kind.CHARGED, child="connector"))
+    assert not kinds(g, Kind.CHARGED, child="connector")[1:]  # the kill alone
     sim.terminal.switch_account(acc["login"], acc["server"])
     let_pass(sim, 600)
     assert g.health().ready
