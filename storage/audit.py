@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from defence.errors import Invalid
 from storage.audited import (
     AuditEntry,
     ControlState,
@@ -18,9 +20,14 @@ from storage.environment import Change, Environment
 from storage.keys import number_key
 from storage.layout import CONTROL, ENTRIES
 
+DATABASES: Final = (ENTRIES, CONTROL)
+
 __all__ = ["AuditEntry", "AuditStore", "ControlState"]
 
+ENTRIES_KEPT: Final = 100_000  # the newest; some 30 MB. Years of a person, a day of a mad program
+
 _CONTROL_KEY: Final = b"control"
+_AT_ONCE: Final = 2  # old entries that go with a new one: more than come, so the bound is reached
 
 
 class AuditStore:
@@ -37,7 +44,7 @@ class AuditStore:
     @classmethod
     def open(cls, path: Path, *, secrets: Collection[str] = ()) -> AuditStore:
         """Open or make the store in the folder `path`; errors as `Environment.open`."""
-        opened = Environment.open(path, name="audit", databases=(ENTRIES, CONTROL))
+        opened = Environment.open(path, name="audit", databases=DATABASES)
         return cls(opened, secrets)
 
     @property
@@ -46,15 +53,30 @@ class AuditStore:
         return self._env
 
     def append(self, entry: AuditEntry) -> None:
-        """Write an entry behind the newest; durable at return. Secrets are left out."""
+        """Write an entry behind the newest; durable at return. Secrets are left out.
+
+        Beyond `ENTRIES_KEPT` the oldest go, in the same transaction. By number
+        and not by age: no clock that is wrong can empty an audit.
+        """
         fields = entry_fields(entry, self._secrets)
 
         def work(change: Change) -> None:
             newest = next(change.items(ENTRIES, newest_first=True), None)
             nth = 0 if newest is None else int.from_bytes(newest[0], "big") + 1
             change.put(ENTRIES, number_key(nth, field="entry"), fields)
+            _forget(change, ENTRIES_KEPT, _AT_ONCE)
 
         self._env.run(work)
+
+    def prune(self, keep: int = ENTRIES_KEPT, limit: int = 500) -> int:
+        """Forget the oldest entries beyond the newest `keep`, at most `limit`; return how many.
+
+        Durable at return. Raises Invalid for a number below 0.
+        """
+        for field, value in (("keep", keep), ("limit", limit)):
+            if value < 0:
+                raise Invalid("is below 0", field=field, value=value, remedy="give 0 or more")
+        return self._env.run(lambda change: _forget(change, keep, limit))
 
     def tail(self, n: int = 100) -> list[AuditEntry]:
         """Return the newest `n` entries, the newest first."""
@@ -77,10 +99,16 @@ class AuditStore:
         fields = control_fields(control)
         self._env.run(lambda change: change.put(CONTROL, _CONTROL_KEY, fields))
 
-    def backup(self, target: Path) -> None:
-        """Write a verified copy into the new folder `target`; see `Environment.backup`."""
-        self._env.backup(target)
-
     def close(self) -> None:
         """Close; a second time does nothing."""
         self._env.close()
+
+
+def _forget(change: Change, keep: int, limit: int) -> int:
+    beyond = min(limit, change.count(ENTRIES) - keep)
+    if beyond <= 0:
+        return 0
+    oldest = [key for key, _ in islice(change.items(ENTRIES), beyond)]
+    for key in oldest:
+        change.delete(ENTRIES, key)
+    return len(oldest)

@@ -8,22 +8,23 @@ never returns wrong data.
 from __future__ import annotations
 
 import secrets
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import lmdb
 
 from defence.errors import Damaged, DtmsError, FolderRefused, Stopped, StoreFull, TryAgain
-from storage import preflight
 from storage.examine import first_look
 from storage.failures import engine_path, translate, write_copy
 from storage.files import make_folder, refused, sync_folder
-from storage.layout import DATA_FILE, FORMAT, FORMAT_KEY, META
+from storage.in_place import InPlace
+from storage.layout import BIRTH_KEY, DATA_FILE, FORMAT_KEY, FORMATS, META, SEQUENCE_KEY
+from storage.marks import BIRTH_BYTES, MarkFile
+from storage.reading import text, whole
 from storage.records import Fields, decode, encode
 
 T = TypeVar("T")
@@ -33,6 +34,13 @@ MAP_LIMIT: Final = 2**40 if sys.maxsize > 2**32 else 2**30
 _MAX_DBS: Final = 32
 _CLOSE_WAIT: Final = 5.0  # seconds
 _READERS: Final = 126
+
+
+class Stamp(NamedTuple):
+    """Which environment it is (copies keep the birth), and how many commits it has seen."""
+
+    birth: str
+    sequence: int
 
 
 class View:
@@ -76,14 +84,29 @@ class View:
 
 
 class Change(View):
-    """Reading and writing inside one transaction: all of it or nothing."""
+    """Reading and writing inside one transaction: all of it or nothing.
+
+    `sequence` is the number of this commit, one more than that of the last.
+    """
+
+    def __init__(
+        self,
+        txn: lmdb.Transaction[bytes],
+        handles: Mapping[str, lmdb._Database],
+        sequence: int,
+    ) -> None:
+        super().__init__(txn, handles)
+        self.sequence = sequence
+        self.changed = False
 
     def put(self, db: str, key: bytes, fields: Mapping[str, object]) -> None:
         """Write a record, over an old one too."""
+        self.changed = True
         self._txn.put(key, encode(db, key, fields), db=self._handles[db])
 
     def delete(self, db: str, key: bytes) -> bool:
         """Delete a record; return whether there was one."""
+        self.changed = True
         return self._txn.delete(key, db=self._handles[db])
 
 
@@ -97,12 +120,18 @@ class Environment:
         name: str,
         path: Path,
         map_size: int,
+        stamp: Stamp,
+        marked: bool,
     ) -> None:
         self.name = name
         self.path = path
+        self.files = InPlace(name, path)
         self._env: lmdb.Environment | None = env
         self._handles = handles
         self._map_size = map_size
+        self.birth = stamp.birth
+        self._sequence = stamp.sequence
+        self._mark = MarkFile(path, stamp.birth) if marked else None
         # There is one owner, so it is never waited for. But growing moves the
         # map, and whoever broke that rule would then read freed memory.
         self._lock = threading.RLock()
@@ -110,9 +139,17 @@ class Environment:
 
     @classmethod
     def open(
-        cls, path: Path, *, name: str, databases: Sequence[str], map_size: int = MAP_SIZE
+        cls,
+        path: Path,
+        *,
+        name: str,
+        databases: Sequence[str],
+        map_size: int = MAP_SIZE,
+        marked: bool = True,
     ) -> Environment:
         """Open the environment in the folder `path`, or make it there.
+
+        `marked` keeps a watermark beside it (see `storage.marks`).
 
         Call `storage.preflight.check` first: a damaged file can kill the
         process that opens it. Raises Damaged for a file that is empty, cut,
@@ -146,7 +183,7 @@ class Environment:
         except lmdb.Error as error:
             raise translate(error, name, path) from error
         try:
-            handles = _prepare(env, name, path, databases)
+            handles, stamp = _prepare(env, name, path, databases)
             if new:
                 sync_folder(path)
         except lmdb.Error as error:
@@ -158,25 +195,39 @@ class Environment:
         except DtmsError:
             env.close()
             raise
-        return cls(env, handles, name, path, max(map_size, env.info()["map_size"]))
+        size = max(map_size, env.info()["map_size"])
+        return cls(env, handles, name, path, size, stamp, marked)
+
+    @property
+    def sequence(self) -> int:
+        """How many commits the environment has seen, its forerunners by copy included."""
+        return self._sequence
 
     def run(self, work: Callable[[Change], T]) -> T:
         """Do `work` in one transaction; durable on disk when this returns.
 
         `work` runs again from its start if the map had to grow, so it must
         have no effect but through the `Change`. Whatever it raises undoes all.
-        Raises StoreFull, Damaged, FolderRefused, or Stopped after `close`.
+        Raises StoreFull, Damaged, FolderRefused, StoreLost, or Stopped after `close`.
         """
         with self._lock:
             while True:
                 try:
                     with self._open().begin(write=True) as txn:
-                        done = work(Change(txn, self._handles))
+                        change = Change(txn, self._handles, self._sequence + 1)
+                        done = work(change)
+                        if change.changed:
+                            change.put(META, SEQUENCE_KEY, {"n": change.sequence})
                 except lmdb.MapFullError:
                     self._grow()
                 except lmdb.Error as error:
                     raise translate(error, self.name, self.path) from error
                 else:
+                    if change.changed:
+                        self._sequence = change.sequence
+                        if self._mark is not None:
+                            self._mark.write(change.sequence)
+                        self.files.must_be_there()  # or what was written is nowhere
                     return done
 
     @contextmanager
@@ -192,37 +243,20 @@ class Environment:
             finally:
                 self._depth -= 1
 
-    def backup(self, target: Path) -> None:
-        """Write a compact, verified copy into the new folder `target`.
+    def copy_here(self, target: Path) -> None:
+        """Write a compact copy into the new folder `target`, from this process; unverified.
 
-        Another process copies and checks, so that damage cannot harm this one;
-        `target` appears only when the copy is whole. Raises FolderRefused if
-        there is something at `target`, Damaged if the copy fails its check,
-        StoreFull without room.
+        For programs that can start no child (`storage.backups` prefers one).
+        Raises StoreFull, FolderRefused or Damaged.
         """
-        if target.exists():
-            raise FolderRefused(
-                f"there is already something at {target}",
-                field="target",
-                value=str(target),
-                remedy="choose a name that is free",
-            )
-        passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        make_folder(passing)
-        try:
-            if preflight.available():
-                preflight.copy(self.path, passing)
-            else:
-                self._copy_here(passing)
+        make_folder(target)
+        with self._lock:
             try:
-                passing.rename(target)
-                sync_folder(target.parent)
+                write_copy(self._open(), target)
+            except lmdb.Error as error:
+                raise translate(error, self.name, target) from error
             except OSError as error:
-                raise refused(error, target, "naming the backup") from error
-        finally:
-            shutil.rmtree(passing, ignore_errors=True)  # gone already if all went well
-            if self._env is not None:
-                self.free_readers()  # the copying process may have been killed
+                raise refused(error, target, "writing a backup") from error
 
     def free_readers(self) -> int:
         """Free the reader slots of processes that died; return how many.
@@ -249,6 +283,8 @@ class Environment:
             env, self._env = self._env, None
             if env is not None:
                 env.close()
+                if self._mark is not None:
+                    self._mark.close()
         finally:
             self._lock.release()
 
@@ -275,22 +311,10 @@ class Environment:
             raise translate(error, self.name, self.path) from error
         self._map_size = size
 
-    def _copy_here(self, target: Path) -> None:
-        with self._lock:
-            try:
-                write_copy(self._open(), target)
-            except lmdb.Error as error:
-                raise translate(error, self.name, target) from error
-            except OSError as error:
-                raise refused(error, target, "writing a backup") from error
-        reason = preflight.check([target])[target]
-        if reason is not None:
-            raise _damaged(self.name, target, reason)
-
 
 def _prepare(
     env: lmdb.Environment, name: str, path: Path, databases: Sequence[str]
-) -> dict[str, lmdb._Database]:
+) -> tuple[dict[str, lmdb._Database], Stamp]:
     """Check what the engine says of the file, then open the databases."""
     info, stat = env.info(), env.stat()
     size = (path / DATA_FILE).stat().st_size
@@ -305,25 +329,42 @@ def _prepare(
         if found is None:
             if not fresh:
                 raise _damaged(name, path, "it is an LMDB file of another program")
-            fields: Fields = {"name": name, "format": FORMAT}
+            fields: Fields = {"name": name, "format": FORMATS.get(name, 1)}
             txn.put(FORMAT_KEY, encode(META, FORMAT_KEY, fields), db=meta)
         else:
             _same_format(decode(META, FORMAT_KEY, found), name, path)
+        stamp = _stamp(txn, meta)
         handles = {db: env.open_db(db.encode(), txn=txn) for db in databases}
-    return {META: meta, **handles}
+    return {META: meta, **handles}, stamp
+
+
+def _stamp(txn: lmdb.Transaction[bytes], meta: lmdb._Database) -> Stamp:
+    """Return the environment's birth and sequence; an older version may have made it without."""
+    raw = txn.get(BIRTH_KEY, db=meta)
+    if raw is None:
+        birth = secrets.token_hex(BIRTH_BYTES)
+        txn.put(BIRTH_KEY, encode(META, BIRTH_KEY, {"id": birth}), db=meta)
+    else:
+        birth = text(decode(META, BIRTH_KEY, raw), "id")
+    raw = txn.get(SEQUENCE_KEY, db=meta)
+    return Stamp(birth, 0 if raw is None else whole(decode(META, SEQUENCE_KEY, raw), "n"))
 
 
 def _same_format(fields: Fields, name: str, path: Path) -> None:
     if fields.get("name") != name:
         raise _damaged(name, path, f"it holds the store {fields.get('name')!r}")
-    version = fields.get("format")
-    if not isinstance(version, int) or version > FORMAT:
-        raise FolderRefused(
-            f"the store {name!r} has format {version!r}; this program knows {FORMAT}",
-            field="data_dir",
-            value=str(path),
-            remedy="run the newer DTMS that made it, or use another data folder",
-        )
+    version, known = fields.get("format"), FORMATS.get(name, 1)
+    if version == known:
+        return
+    older = isinstance(version, int) and version < known
+    raise FolderRefused(
+        f"the store {name!r} has format {version!r}; this program works with {known}",
+        field="data_dir",
+        value=str(path),
+        remedy="start a guard on the folder: it migrates the store"
+        if older
+        else "run the newer DTMS that made it, or use another data folder",
+    )
 
 
 def _last(cursor: lmdb.Cursor[bytes], prefix: bytes) -> bool:

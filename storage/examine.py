@@ -9,25 +9,36 @@ The file is checked where it lies. It is at rest (the caller holds the folder's
 lock), nothing here writes, the free list is checked too (a compact copy would
 leave it out), and a full disk does not keep a sound store from being opened.
 A live environment is never checked like this but through a verified copy
-(`Environment.backup`).
+(`storage.backups`).
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import lmdb
 import lmdb.verify
 
 from defence.errors import Damaged, FolderRefused
 from storage.failures import engine_path
-from storage.layout import DATA_FILE, FORMAT_KEY, META, PARSERS
-from storage.records import decode
+from storage.layout import (
+    ACCOUNT_KEY,
+    BIRTH_KEY,
+    DATA_FILE,
+    FORMAT_KEY,
+    FORMATS,
+    META,
+    PARSERS,
+    SEQUENCE_KEY,
+)
+from storage.reading import text, whole
+from storage.records import Fields, decode
 
 _MAGIC: Final = {struct.pack("<I", 0xBEEFC0DE), struct.pack(">I", 0xBEEFC0DE)}
 _SHOWN: Final = 3  # findings of the verifier that are told; the rest is counted
@@ -50,11 +61,51 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What a sound environment says of itself; `counts` are records by database."""
+
+    name: str
+    format: int
+    birth: str | None  # None: an older version made it
+    sequence: int
+    account: tuple[int, str] | None  # of the trade store: login and server
+    counts: Mapping[str, int]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as JSON takes them."""
+        return {
+            "name": self.name,
+            "format": self.format,
+            "birth": self.birth,
+            "sequence": self.sequence,
+            "account": None if self.account is None else list(self.account),
+            "counts": dict(self.counts),
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the facts that `plain` wrote; LookupError, TypeError or ValueError if not."""
+        account = plain["account"]
+        return cls(
+            name=str(plain["name"]),
+            format=int(plain["format"]),
+            birth=None if plain["birth"] is None else str(plain["birth"]),
+            sequence=int(plain["sequence"]),
+            account=None if account is None else (int(account[0]), str(account[1])),
+            counts={str(db): int(count) for db, count in plain["counts"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one check; `reason` is empty for a sound environment."""
+    """The result of one check; `reason` is empty for a sound environment.
+
+    `facts` is None for one that is not sound, or that holds nothing yet.
+    """
 
     finding: Finding
     reason: str = ""
+    facts: Facts | None = None
 
 
 def first_look(folder: Path) -> str | None:
@@ -83,7 +134,9 @@ def examine(folder: Path) -> Verdict:
     try:
         reason = first_look(folder)
         if reason is None and (folder / DATA_FILE).exists():
-            reason = _structure(folder / DATA_FILE) or _records(folder)
+            reason = _structure(folder / DATA_FILE)
+            if reason is None:
+                return _records(folder)
     except Damaged as damage:
         return Verdict(Finding.DAMAGED, damage.message)
     except FolderRefused as refusal:
@@ -110,27 +163,48 @@ def _structure(data: Path) -> str | None:
     return "; ".join(problems[:_SHOWN]) + more
 
 
-def _records(folder: Path) -> str | None:
-    """Decode every record of every database; return why the file is not ours."""
+def _records(folder: Path) -> Verdict:
+    """Decode every record of every database; say what the environment is."""
     # readonly and without a lock file: not one byte changes by looking
     env = lmdb.open(engine_path(folder), readonly=True, lock=False, create=False, max_dbs=64)
     try:
         with env.begin() as txn:
             names = list(txn.cursor().iternext(keys=True, values=False))
         if not names:
-            return None  # made, and killed before the first commit
+            return Verdict(Finding.SOUND)  # made, and killed before the first commit
         handles = {name: env.open_db(name, create=False) for name in names}
+        counts: dict[str, int] = {}
         with env.begin() as txn:
             meta = handles.get(META.encode())
             if meta is None or txn.get(FORMAT_KEY, db=meta) is None:
-                return "it is an LMDB file of another program"
+                return Verdict(Finding.DAMAGED, "it is an LMDB file of another program")
+            facts = _facts({bytes(key): decode(META, key, raw) for key, raw in txn.cursor(db=meta)})
+            known = FORMATS.get(facts.name, facts.format)
+            if facts.format > known:
+                reason = f"it has format {facts.format}, this program knows {known}"
+                return Verdict(Finding.REFUSED, reason)
             for name, handle in handles.items():
                 db = name.decode("utf-8", "backslashreplace")
                 parse = PARSERS.get(db)
+                counts[db] = 0
                 for key, raw in txn.cursor(db=handle):
                     fields = decode(db, key, raw)
+                    counts[db] += 1
                     if parse is not None:
                         parse(fields)
     finally:
         env.close()
-    return None
+    return Verdict(Finding.SOUND, facts=replace(facts, counts=counts))
+
+
+def _facts(meta: Mapping[bytes, Fields]) -> Facts:
+    made, birth = meta[FORMAT_KEY], meta.get(BIRTH_KEY)
+    sequence, account = meta.get(SEQUENCE_KEY), meta.get(ACCOUNT_KEY)
+    return Facts(
+        name=text(made, "name"),
+        format=whole(made, "format"),
+        birth=None if birth is None else text(birth, "id"),
+        sequence=0 if sequence is None else whole(sequence, "n"),
+        account=None if account is None else (whole(account, "login"), text(account, "server")),
+        counts={},
+    )

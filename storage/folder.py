@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from defence.errors import Damaged, FolderRefused
-from storage import preflight
-from storage.aside import set_aside
 from storage.audit import AuditStore
 from storage.files import OWNER_FILE, make_folder, refused, write_whole
-from storage.layout import DATA_FILE
 from storage.ledger import LedgerStore
-from storage.marker import MARKER, Marker, read_marker, write_marker
+from storage.marker import MARKER, Marker, keep_damaged, read_marker, write_marker
 from storage.outbox import OutboxStore
+from storage.places import refuse_remote
+from storage.recovery import make_sound
+from storage.swap import Swap, Why, tell, untold
 from storage.trades import TradeStore
 
 ENVIRONMENTS: Final = ("trades", "ledger", "outbox", "audit")
@@ -46,23 +46,13 @@ S = TypeVar("S", bound=_Closable)
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """A store (or the marker) that was damaged: where it is now, and why."""
-
-    name: str
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stores:
-    """The open stores of a folder, and what had to be set aside for it."""
+    """The open stores of a folder."""
 
     trades: TradeStore
     ledger: LedgerStore
     outbox: OutboxStore
     audit: AuditStore
-    set_aside: tuple[SetAside, ...] = ()
 
     def close(self) -> None:
         """Close all of them, also if one fails; a second time does nothing."""
@@ -82,6 +72,7 @@ class DataFolder:
 
     def __init__(self, path: Path, *, parents: bool = False) -> None:
         self.path = Path(path).absolute()
+        refuse_remote(self.path)
         make_folder(self.path, parents=parents)
         self._refuse_foreign()
         try:
@@ -89,8 +80,7 @@ class DataFolder:
                 write_marker(self.path, Marker())
         except Damaged:
             pass  # still a marker: ours. `open_stores` sets it aside and says so
-        for name in (*ENVIRONMENTS, BACKUPS):
-            make_folder(self.path / name)
+        make_folder(self.path / BACKUPS)
 
     @property
     def backups(self) -> Path:
@@ -101,6 +91,13 @@ class DataFolder:
         """Return login and server the folder belongs to, None while it is new."""
         marker = read_marker(self.path)
         return None if marker is None else marker.account
+
+    def untold(self) -> list[tuple[Path, Swap]]:
+        """Return what happened to stores and people have not been told of, with its notes.
+
+        `swap.told` removes a note once it stands where it cannot be lost.
+        """
+        return untold(self.path)
 
     def bind(self, login: int, server: str) -> None:
         """Write the account into the marker; AccountRefused if it has another."""
@@ -152,27 +149,26 @@ class DataFolder:
 
 
 def open_stores(folder: DataFolder, now: float) -> Stores:
-    """Check all stores in one child process, set the damaged ones aside, open all.
+    """Make all stores sound (`storage.recovery`), then open them.
 
     `now` in UTC epoch seconds stamps what is set aside. A damaged store never
-    takes another with it, and nothing is deleted. Raises FolderRefused,
-    AccountRefused, StoreFull or StartRefused; then nothing stays open.
+    takes another with it, and nothing is deleted. `DataFolder.untold` says what
+    happened. Raises FolderRefused, AccountRefused, StoreFull or StartRefused;
+    then nothing stays open.
     """
-    aside: list[SetAside] = []
-    marker = _marker(folder, now, aside)
-    paths = {name: folder.path / name for name in ENVIRONMENTS}
-    for name, reason in _unsound(paths, marker).items():
-        aside.append(SetAside(name, set_aside(paths[name], reason, now), reason))
+    marker = _marker(folder, now)
+    make_sound(
+        folder.path,
+        ENVIRONMENTS,
+        backups=folder.backups,
+        made=marker.made,
+        account=marker.account,
+        now=now,
+    )
     with ExitStack() as undo:
 
         def opened(name: str, opener: Callable[[Path], S]) -> S:
-            try:
-                store = opener(paths[name])
-            except Damaged as damage:  # seen only by the engine: another store's file, a cut one
-                aside.append(
-                    SetAside(name, set_aside(paths[name], damage.message, now), damage.message)
-                )
-                store = opener(paths[name])
+            store = opener(folder.path / name)
             undo.callback(store.close)
             return store
 
@@ -181,9 +177,7 @@ def open_stores(folder: DataFolder, now: float) -> Stores:
             ledger=opened("ledger", LedgerStore.open),
             outbox=opened("outbox", OutboxStore.open),
             audit=opened("audit", lambda path: AuditStore.open(path, secrets=[folder.token()])),
-            set_aside=tuple(aside),
         )
-        stores = replace(stores, set_aside=tuple(aside))
         _agree(folder, stores.trades)
         if not marker.made:
             write_marker(folder.path, replace(read_marker(folder.path) or marker, made=True))
@@ -200,32 +194,21 @@ def _bad_token(path: Path, reason: str) -> FolderRefused:
     )
 
 
-def _marker(folder: DataFolder, now: float, aside: list[SetAside]) -> Marker:
-    """Return the marker; a damaged one is set aside and written anew."""
+def _marker(folder: DataFolder, now: float) -> Marker:
+    """Return the marker; what a damaged one held is kept beside it, and it is written anew."""
     try:
         return read_marker(folder.path) or Marker()
     except Damaged as damage:
-        path = set_aside(folder.path / MARKER, damage.message, now)
-        aside.append(SetAside("marker", path, damage.message))
+        aside = keep_damaged(folder.path, damage.message, now)
+        tell(
+            folder.path,
+            Swap(name="marker", why=Why.DAMAGED, reason=damage.message, at=now, aside=aside),
+        )
         # a folder with a marker has most likely been used: a store that is
         # missing as well must be told, not made anew in silence
-        write_marker(folder.path, Marker(made=True))
-        return Marker(made=True)
-
-
-def _unsound(paths: dict[str, Path], marker: Marker) -> dict[str, str]:
-    """Return why each unsound store is unsound, by name."""
-    found = {}
-    reasons = preflight.check(paths.values())
-    for name, path in paths.items():
-        reason = reasons[path]
-        # once the stores have been made, a missing one is a lost one: an
-        # empty new store in its place must not pass for what it held
-        if reason is None and marker.made and not (path / DATA_FILE).exists():
-            reason = f"{DATA_FILE} is missing"
-        if reason is not None:
-            found[name] = reason
-    return found
+        marker = Marker(made=True)
+        write_marker(folder.path, marker)
+        return marker
 
 
 def _agree(folder: DataFolder, trades: TradeStore) -> None:

@@ -15,6 +15,8 @@ from storage.environment import Change, Environment
 from storage.keys import moment_key, number_key, text_key
 from storage.layout import CHARGES, charge_from
 
+DATABASES: Final = (CHARGES,)
+
 _SEPARATOR: Final = b"\x00"
 
 
@@ -27,7 +29,7 @@ class LedgerStore:
     @classmethod
     def open(cls, path: Path) -> LedgerStore:
         """Open or make the store in the folder `path`; errors as `Environment.open`."""
-        return cls(Environment.open(path, name="ledger", databases=(CHARGES,)))
+        return cls(Environment.open(path, name="ledger", databases=DATABASES))
 
     @property
     def environment(self) -> Environment:
@@ -67,10 +69,6 @@ class LedgerStore:
                     change.delete(CHARGES, key)
 
         self._env.run(work)
-
-    def backup(self, target: Path) -> None:
-        """Write a verified copy into the new folder `target`; see `Environment.backup`."""
-        self._env.backup(target)
 
     def close(self) -> None:
         """Close; a second time does nothing."""

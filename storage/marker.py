@@ -6,6 +6,7 @@ trade store does not make the folder free for another account.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import zlib
 from collections.abc import Mapping
@@ -88,6 +89,24 @@ def write_marker(folder: Path, marker: Marker) -> None:
     }
     content = json.dumps({**body, "crc": _crc(body)}, indent=2) + "\n"
     write_whole(folder / MARKER, content.encode())
+
+
+def keep_damaged(folder: Path, reason: str, now: float) -> str:
+    """Keep what a damaged marker holds, with the reason, beside it; return its name there.
+
+    Copied, not renamed: a folder without a marker would be a foreign one.
+    Raises StoreFull or FolderRefused; done again after a cut, it is one copy.
+    """
+    path = folder / MARKER
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise refused(error, path, "reading the marker") from error
+    name = f"{MARKER}.damaged-{zlib.crc32(content):08x}"
+    moment = dt.datetime.fromtimestamp(now, dt.UTC).isoformat()
+    write_whole(folder / name, content)
+    write_whole(folder / f"{name}.txt", f"{MARKER} was damaged at {moment}: {reason}\n".encode())
+    return name
 
 
 def _crc(body: Mapping[str, object]) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from defence.alerts import Alert
 from storage.environment import Change, Environment
 from storage.fields import alert_fields, alert_from
 from storage.keys import text_key
 from storage.layout import ALERTS
+
+DATABASES: Final = (ALERTS,)
 
 
 class OutboxStore:
@@ -20,7 +23,7 @@ class OutboxStore:
     @classmethod
     def open(cls, path: Path) -> OutboxStore:
         """Open or make the store in the folder `path`; errors as `Environment.open`."""
-        return cls(Environment.open(path, name="outbox", databases=(ALERTS,)))
+        return cls(Environment.open(path, name="outbox", databases=DATABASES))
 
     @property
     def environment(self) -> Environment:
@@ -59,10 +62,6 @@ class OutboxStore:
             return len(old)
 
         return self._env.run(work)
-
-    def backup(self, target: Path) -> None:
-        """Write a verified copy into the new folder `target`; see `Environment.backup`."""
-        self._env.backup(target)
 
     def close(self) -> None:
         """Close; a second time does nothing."""

@@ -15,7 +15,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +23,15 @@ import lmdb
 import msgpack  # type: ignore[import-untyped]  # it has no stubs
 
 from defence.errors import Damaged, FolderRefused, StartRefused, StoreFull
-from storage.examine import Finding, Verdict, examine
-from storage.failures import engine_path, is_full, write_copy
-from storage.files import NO_ROOM, make_folder
+from storage.examine import Facts, Finding, Verdict, examine
+from storage.failures import engine_path, translate, write_copy
+from storage.files import NO_ROOM, make_folder, refused
 from storage.layout import DATA_FILE
 
 TIMEOUT: Final = 120.0  # seconds for the child, and 1 more for each MEGABYTES_A_SECOND
 MEGABYTES_A_SECOND: Final = 2.0  # far below what a slow disk and machine do
 
-Job = list[str]  # ["check", folder] or ["copy", folder, target]
+Job = list[str]  # ["check", folder], ["copy", folder, target] or ["restore", folder, target]
 
 # -c and not -m: with -I nothing of the host is imported (its folder, its
 # PYTHON* variables, its site customisation), so the packages are named here
@@ -46,48 +46,55 @@ _CRASHES: Final = frozenset(
 )
 
 
-def check(paths: Iterable[Path], *, timeout: float | None = None) -> dict[Path, str | None]:
-    """Check environments that nobody has open; None is sound, a text is the damage.
+def check(paths: Iterable[Path], *, timeout: float | None = None) -> dict[Path, Verdict]:
+    """Check environments that nobody has open: each is sound or damaged.
 
     An environment that was never made is sound. `timeout` in seconds, by
     default it grows with the files. Raises FolderRefused for one that cannot
     be read or was written by a newer version, StartRefused if the check itself
     could not be done.
     """
+    verdicts = look(paths, timeout=timeout)
+    for folder, verdict in verdicts.items():
+        if verdict.finding is Finding.REFUSED:
+            raise _refused(folder, verdict.reason)
+    return verdicts
+
+
+def look(paths: Iterable[Path], *, timeout: float | None = None) -> dict[Path, Verdict]:
+    """Check as `check` does, but raise only if the check could not be done (StartRefused)."""
     folders = list(paths)
     jobs = [["check", str(folder.absolute())] for folder in folders]
     size = sum(_size(folder) for folder in folders)
-    reasons: dict[Path, str | None] = {}
-    for folder, verdict in zip(folders, _run(jobs, timeout or _patience(size)), strict=True):
-        if verdict.finding is Finding.REFUSED:
-            raise _refused(folder, verdict.reason)
-        reasons[folder] = verdict.reason if verdict.finding is Finding.DAMAGED else None
-    return reasons
+    return dict(zip(folders, _run(jobs, timeout or _patience(size)), strict=True))
 
 
-def copy(source: Path, target: Path, *, timeout: float | None = None) -> None:
-    """Write a compact copy of an environment, open or not, into the folder `target`; verify it.
+def copy(
+    pairs: Mapping[Path, Path], *, live: bool, timeout: float | None = None
+) -> dict[Path, Verdict]:
+    """Write compact copies of environments into new folders, and verify each.
 
-    Raises Damaged if the copy did not pass, StoreFull without room,
+    From source to target; the verdicts are by source and speak of the copy.
+    `live` sources may be open, in a process that writes; the others are at
+    rest, and are checked before they are copied. Raises StoreFull without room,
     FolderRefused if a folder cannot be used, StartRefused if no child can run.
-    What stands in `target` after an error is not a copy.
+    What stands in a target whose verdict is not sound is not a copy.
     """
-    job = ["copy", str(source.absolute()), str(target.absolute())]
-    verdict = _run([job], timeout or _patience(_size(source)))[0]
-    if verdict.finding is Finding.SOUND:
-        return
-    if verdict.reason.startswith(_FULL):
-        raise StoreFull(
-            verdict.reason, field="target", value=str(target), remedy="free some space there"
-        )
-    if verdict.finding is Finding.REFUSED:
-        raise _refused(target, verdict.reason)
-    raise Damaged(
-        f"the copy of {source} failed its check: {verdict.reason}",
-        field="source",
-        value=str(source),
-        remedy="restart the guard: it checks every store before it opens it",
-    )
+    kind = "copy" if live else "restore"
+    jobs = [[kind, str(s.absolute()), str(t.absolute())] for s, t in pairs.items()]
+    size = sum(_size(source) for source in pairs)
+    verdicts = dict(zip(pairs, _run(jobs, timeout or _patience(size)), strict=True))
+    for source, verdict in verdicts.items():
+        if verdict.reason.startswith(_FULL):
+            raise StoreFull(
+                verdict.reason,
+                field="target",
+                value=str(pairs[source]),
+                remedy="free some space there",
+            )
+        if verdict.finding is Finding.REFUSED:
+            raise _refused(pairs[source], verdict.reason)
+    return verdicts
 
 
 def available() -> bool:
@@ -107,33 +114,57 @@ def serve(jobs: Sequence[Job]) -> bool:
         _note({"begin": place})
         verdict = _do(job)
         sound = sound and verdict.finding is Finding.SOUND
-        _note({"end": place, "finding": verdict.finding.value, "reason": verdict.reason})
+        facts = None if verdict.facts is None else verdict.facts.plain()
+        finding = verdict.finding.value
+        _note({"end": place, "finding": finding, "reason": verdict.reason, "facts": facts})
     return sound
 
 
 _FULL: Final = "no room: "
+_OPENINGS: Final = 5  # of a store that grows meanwhile
 
 
 def _do(job: Job) -> Verdict:
+    source = Path(job[1])
     if job[0] == "check":
-        return examine(Path(job[1]))
-    source, target = Path(job[1]), Path(job[2])
+        return examine(source)
+    target = Path(job[2])
+    if job[0] == "restore":
+        found = examine(source)  # a copy of a damaged tree may be sound, and lack records
+        if found.finding is not Finding.SOUND:
+            return found
     try:
         make_folder(target)
-        env = lmdb.open(engine_path(source), readonly=True, create=False, max_dbs=0)
-        try:
-            write_copy(env, target)
-        finally:
-            env.close()
+        # one that may be open is read as a reader that its writer knows of
+        _write(source, target, live=job[0] == "copy")
     except (StoreFull, FolderRefused) as error:
         return Verdict(Finding.REFUSED, str(error))
     except lmdb.Error as error:
-        full = _FULL if is_full(error, target) else ""
+        meant = translate(error, source.name, target)
+        if isinstance(meant, Damaged):
+            return Verdict(Finding.DAMAGED, f"the engine refuses it: {error}")
+        full = _FULL if isinstance(meant, StoreFull) else ""
         return Verdict(Finding.REFUSED, f"{full}{error}")
     except OSError as error:
         full = _FULL if error.errno in NO_ROOM else ""
         return Verdict(Finding.REFUSED, f"{full}{error}")
     return examine(target)
+
+
+def _write(source: Path, target: Path, *, live: bool) -> None:
+    for left in reversed(range(_OPENINGS)):
+        env = lmdb.open(engine_path(source), readonly=True, create=False, max_dbs=0, lock=live)
+        try:
+            write_copy(env, target)
+        except lmdb.MapResizedError:
+            # its writer outgrew the map between our opening and reading: open it anew
+            if not left:
+                raise
+            _clear(target)
+        else:
+            return
+        finally:
+            env.close()
 
 
 def _note(note: dict[str, object]) -> None:
@@ -156,7 +187,9 @@ def _run(jobs: Sequence[Job], timeout: float) -> list[Verdict]:
             if "begin" in note:
                 begun = rest[note["begin"]]
             else:
-                verdicts[rest[note["end"]]] = Verdict(Finding(note["finding"]), note["reason"])
+                facts = None if note["facts"] is None else Facts.of_plain(note["facts"])
+                finding = Finding(note["finding"])
+                verdicts[rest[note["end"]]] = Verdict(finding, note["reason"], facts)
                 begun = None
         if begun is not None and _crashed(code):
             verdicts[begun] = Verdict(Finding.DAMAGED, f"the check crashed on it ({_how(code)})")
@@ -169,7 +202,17 @@ def _run(jobs: Sequence[Job], timeout: float) -> list[Verdict]:
                     remedy="start again; nothing was changed",
                 )
             again = False  # ended from outside, once: by a person, or for want of memory
+            if begun is not None and jobs[begun][0] != "check":
+                _clear(Path(jobs[begun][2]))
     return [verdicts[place] for place in range(len(jobs))]
+
+
+def _clear(target: Path) -> None:
+    """Remove what a copy that was killed had written: the next one writes into a new file."""
+    try:
+        (target / DATA_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise refused(error, target, "removing an unfinished copy") from error
 
 
 def _child(jobs: Sequence[Job], timeout: float) -> tuple[list[dict[str, Any]], int, str]:
@@ -205,7 +248,9 @@ def _child(jobs: Sequence[Job], timeout: float) -> tuple[list[dict[str, Any]], i
 
 
 def _command(jobs: Sequence[Job]) -> list[str]:
-    python = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT]
+    # -B: on a full disk an interpreter of this version can leave half a .pyc
+    # file, which then keeps every program from importing that module
+    python = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT]
     # JSON is plain ASCII: a path in any encoding reaches the child unchanged
     return [*python, json.dumps(_roots()), json.dumps(list(jobs))]
 

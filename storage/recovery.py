@@ -1,0 +1,216 @@
+"""Bringing the environments of a data folder into a state that can be opened.
+
+What is damaged, missing or behind its mark gives way to the newest copy that
+passes its check, and what an older version made is migrated. Nothing is
+deleted; each step may be cut (see `storage.swap`), and a second run after a
+cut comes to the same as one that was not cut.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from defence.errors import AccountRefused, Damaged
+from storage import preflight, swap
+from storage.backups import BackupSet, sets
+from storage.examine import Facts, Finding, Verdict
+from storage.layout import DATA_FILE
+from storage.marks import Mark, read_mark, rolled_back
+from storage.migration import migrate, outdated
+from storage.swap import Swap, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a store cannot be opened as it is."""
+
+    why: Why
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    path: Path
+    label: str
+    at: float | None
+
+
+def make_sound(
+    folder: Path,
+    names: Iterable[str],
+    *,
+    backups: Path,
+    made: bool,
+    account: tuple[int, str] | None,
+    now: float,
+) -> None:
+    """Make every named environment of `folder` fit to be opened, or new.
+
+    `made` says that all of them have existed; `account` whose they are, None if
+    not known; `now` is in UTC epoch seconds. The caller holds the folder's lock.
+    Raises FolderRefused, StartRefused or StoreFull; a later run goes on.
+    """
+    paths = {name: folder / name for name in names}
+    for name in paths:
+        swap.finish(folder, name)
+    verdicts = preflight.check(paths.values())
+    for path in paths.values():
+        mark = read_mark(path)
+        fault = judge(path, verdicts[path], mark, made=made)
+        facts = verdicts[path].facts
+        if fault is not None:
+            facts = _replace(path, fault, verdicts[path], mark, sets(backups), account, now)
+        if facts is not None and outdated(facts):
+            migrate(path, facts, now)
+
+
+def survey(
+    folder: Path, names: Iterable[str], *, made: bool
+) -> dict[str, tuple[Verdict, Fault | None]]:
+    """Look at environments that nobody has open, and change nothing.
+
+    Raises StartRefused if the check could not be done; an environment that
+    cannot be read, or that a newer version made, has the verdict REFUSED.
+    """
+    paths = {name: folder / name for name in names}
+    verdicts = preflight.look(paths.values())
+    return {
+        name: (verdicts[path], judge(path, verdicts[path], read_mark(path), made=made))
+        for name, path in paths.items()
+    }
+
+
+def judge(path: Path, verdict: Verdict, mark: Mark | None, *, made: bool) -> Fault | None:
+    """Return why the environment at `path` cannot be trusted; None if it can."""
+    if verdict.finding is Finding.REFUSED:
+        return None  # it is not damaged: it is not for us
+    if verdict.finding is Finding.DAMAGED:
+        return Fault(Why.DAMAGED, verdict.reason)
+    facts = verdict.facts
+    if facts is None:
+        # once the stores have been made, a missing one is a lost one: an
+        # empty new store in its place must not pass for what it held
+        there = (path / DATA_FILE).exists()
+        lost = f"{DATA_FILE} holds nothing" if there else f"{DATA_FILE} is missing"
+        return Fault(Why.DAMAGED, lost) if made else None
+    if facts.name != path.name:
+        return Fault(Why.DAMAGED, f"it holds the store {facts.name!r}")
+    if mark is None or facts.birth is None or not rolled_back(mark, facts.birth, facts.sequence):
+        return None
+    reason = f"it is at commit {facts.sequence}, and had come to {mark.sequence}"
+    return Fault(Why.ROLLED_BACK, reason)
+
+
+def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, now: float) -> Swap:
+    """Put the copy of one set in a store's place, because a person asked for it.
+
+    The present store is set aside. Raises Damaged if the set has no sound copy
+    of it, AccountRefused if it is another account's, StoreFull or FolderRefused.
+    The caller holds the folder's lock.
+    """
+    swap.finish(store.parent, store.name)
+    if store.name not in chosen.copies:
+        raise Damaged(
+            f"the backup {chosen.name} has no copy of {store.name!r}",
+            field="backup",
+            value=chosen.name,
+            remedy="choose another one",
+        )
+    if account is not None and chosen.account not in (None, account):
+        raise AccountRefused(
+            f"the backup belongs to {chosen.account}, the data folder to {account}",
+            field="backup",
+            value=chosen.name,
+            remedy="choose a backup of this account",
+        )
+    candidate = _Candidate(chosen.path / store.name, chosen.name, chosen.at)
+    new = swap.new_folder(store)
+    verdict = preflight.copy({candidate.path: new}, live=False)[candidate.path]
+    if verdict.facts is None:
+        raise Damaged(
+            f"the copy of {store.name!r} in {chosen.name} failed its check: {verdict.reason}",
+            field="backup",
+            value=chosen.name,
+            remedy="choose another one",
+        )
+    reason = f"a person restored the backup {chosen.name}"
+    return _put(store, Fault(Why.RESTORED, reason), candidate, verdict.facts, read_mark(store), now)
+
+
+def _replace(
+    store: Path,
+    fault: Fault,
+    verdict: Verdict,
+    mark: Mark | None,
+    backups: list[BackupSet],
+    account: tuple[int, str] | None,
+    now: float,
+) -> Facts | None:
+    """Put the best copy in a store's place; return what it holds, None for an empty one."""
+    usable = [
+        each
+        for each in backups
+        if store.name in each.copies and (account is None or each.account in (None, account))
+    ]
+    for candidate in _candidates(store, verdict.facts, usable):
+        new = swap.new_folder(store)
+        facts = preflight.copy({candidate.path: new}, live=False)[candidate.path].facts
+        if facts is not None and facts.name == store.name:
+            _put(store, fault, candidate, facts, mark, now)
+            return facts
+    shutil.rmtree(swap.new_folder(store), ignore_errors=True)
+    reached = None if mark is None else mark.sequence
+    empty = Swap(
+        name=store.name,
+        why=fault.why,
+        reason=fault.reason,
+        at=now,
+        aside=None,
+        sequence=None if reached is None else 0,
+        reached=reached,
+    )
+    swap.begin(store, empty)
+    return None
+
+
+def _candidates(store: Path, own: Facts | None, backups: list[BackupSet]) -> list[_Candidate]:
+    """Return what may come in a store's place, the best first.
+
+    A store that is sound and only behind is better than a backup from before
+    that; but a backup may have seen what the store has lost.
+    """
+    found = [_Candidate(each.path / store.name, each.name, each.at) for each in backups]
+    if own is not None and own.name == store.name:
+        newest = backups[0].copies[store.name] if backups else None
+        ahead = newest and newest.birth == own.birth and newest.sequence > own.sequence
+        found.insert(1 if ahead else 0, _Candidate(store, store.name, None))
+    return found
+
+
+def _put(
+    store: Path,
+    fault: Fault,
+    candidate: _Candidate,
+    facts: Facts,
+    mark: Mark | None,
+    now: float,
+) -> Swap:
+    same = mark is not None and mark.birth == facts.birth
+    return swap.begin(
+        store,
+        Swap(
+            name=store.name,
+            why=fault.why,
+            reason=fault.reason,
+            at=now,
+            aside=None,
+            source=candidate.label,
+            source_at=candidate.at,
+            birth=facts.birth,
+            sequence=facts.sequence,
+            reached=mark.sequence if mark is not None and same else None,
+        ),
+    )
