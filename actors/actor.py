@@ -191,3 +191,25 @@ class Forwarded:
     message: object
     lane: Lane
     sticky: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """Returned by a handler whose asker is answered later, by somebody who is no actor.
+
+    `start` gets the asker's future, None if nobody waits, and must not block;
+    whoever took it answers with `keep_promise`. A death of this child in
+    between changes nothing for the asker.
+    """
+
+    start: Callable[[pykka.Future[Any] | None], None]
+
+
+def keep_promise(reply_to: pykka.Future[Any] | None, value: object) -> None:
+    """Answer an asker; an exception is raised there."""
+    if reply_to is None:
+        return
+    if isinstance(value, BaseException):
+        reply_to.set_exception((type(value), value, None))
+    else:
+        reply_to.set(value)

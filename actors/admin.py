@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from actors.actor import Context, Forwarded, GuardActor
+from pykka import Future
+
+from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.events import Kind
 from actors.mailbox import Lane
 from actors.messages import (
     Acknowledge,
-    BackUp,
     Command,
     Flatten,
     Freeze,
@@ -21,11 +23,13 @@ from actors.messages import (
     RestartChild,
     SetControl,
     StrikeChild,
+    WriteAgain,
 )
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
+from actors.trouble import Trouble, Unwritten
 from defence.alerts import Notice, Severity
-from defence.errors import Conflict, DtmsError, Forbidden, Invalid, NotFound
+from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFound
 from storage.audit import AuditStore
 from storage.audited import AuditEntry, ControlState
 
@@ -39,9 +43,21 @@ class AdminSettings:
     chaos: bool
     login: Callable[[], int | None]
     shut_down: Callable[[str], None]
+    back_up: Callable[[str, Future[Any] | None], None]
     since: float = 0.0  # wall time of the guard's start
     allow_armed: bool = True
     children: tuple[str, ...] = field(default=START_ORDER)
+    # what the audit has not taken yet; it outlives an incarnation
+    unwritten: Unwritten[AuditEntry] = field(default_factory=lambda: Unwritten(_audit_trouble()))
+
+
+def _audit_trouble() -> Trouble:
+    return Trouble(
+        "audit",
+        Severity.WARNING,
+        "Commands are done all the same; their entries are kept in memory and written when there "
+        "is room.",
+    )
 
 
 class Admin(GuardActor):
@@ -51,6 +67,7 @@ class Admin(GuardActor):
         super().__init__(context)
         self._settings = settings
         self._control = settings.control
+        self._stored = True  # whether the control state is in the store as it is
         self._commands: Mapping[str, Callable[[Command], object]] = {
             "restart": self._restart,
             "reset-budget": self._reset_budget,
@@ -74,6 +91,7 @@ class Admin(GuardActor):
         What was stored before that start has been weighed against the flag; it
         counts only where it is the more restrictive, as it did then.
         """
+        self._settings.unwritten.trouble.plan(self)
         stored = self._settings.store.control()
         if self.context.incarnation == 1 or stored.mode is None or stored.at is None:
             return
@@ -88,6 +106,10 @@ class Admin(GuardActor):
 
     def receive(self, message: object) -> object:
         """See DESIGN, Control."""
+        if isinstance(message, WriteAgain):
+            if not self._write():
+                self._settings.unwritten.trouble.plan(self)
+            return None
         if not isinstance(message, Command):
             return super().receive(message)
         do = self._commands.get(message.command)
@@ -115,12 +137,31 @@ class Admin(GuardActor):
             arguments={key: str(value) for key, value in message.arguments.items()},
             result=result,
         )
+        # Ops must be able to freeze and flatten when the disk is full.
+        self._write({message.id: entry})
+
+    def _write(self, new: Mapping[str, AuditEntry] | None = None) -> bool:
+        written = self._settings.unwritten.write(self, self._settings.store.append, new)
+        return written and (self._stored or self._store_again())
+
+    def _store_again(self) -> bool:
+        """Store a freeze that could not be stored when it was asked for."""
         try:
-            with self.context.lease.hold():
-                self._settings.store.append(entry)
+            self._keep(self._control)
+        except Fault:
+            raise
         except DtmsError as error:
-            # Ops must be able to freeze and flatten when the disk is full.
-            self.context.log.error("the audit cannot be written: {}", error)
+            self._settings.unwritten.trouble.fails(self, error)
+            return False
+        notice = Notice(
+            key="freeze_stored",
+            severity=Severity.INFO,
+            title="The freeze is stored now",
+            text="A restart of the guard will not thaw it.",
+            ends="freeze_not_stored",
+        )
+        self.tell(ALERT, Raise(notice))
+        return True
 
     # -- the commands
 
@@ -190,12 +231,14 @@ class Admin(GuardActor):
         with self.context.lease.hold():
             self._settings.store.set_control(state)
         self._control = control
+        self._stored = True
 
     def _reconcile(self, message: Command) -> Forwarded:
         return self.forward(RECOVERY, Reconcile(f"asked by {message.by}"), lane=Lane.REPLY)
 
-    def _backup(self, message: Command) -> Forwarded:
-        return self.forward(REGISTRY, BackUp(), lane=Lane.REPLY)
+    def _backup(self, message: Command) -> Promised:
+        back_up, by = self._settings.back_up, message.by
+        return Promised(lambda reply_to: back_up(by, reply_to))
 
     def _resolve(self, message: Command) -> Forwarded:
         intent, done = message.arguments.get("intent"), message.arguments.get("done")
@@ -224,12 +267,12 @@ class Admin(GuardActor):
         try:
             self._keep(control)
         except DtmsError as error:
+            self._stored = False
             notice = Notice(
                 key="freeze_not_stored",
                 severity=Severity.CRITICAL,
                 title="Frozen, but it cannot be stored",
-                text=f"{error}. A restart of the guard would thaw it: freeze again when there is "
-                "room.",
+                text=f"{error}. A restart of the guard before there is room would thaw it.",
             )
             self.tell(ALERT, Raise(notice))
         self.context.post.send(MONITOR, control, lane=Lane.CONTROL, sticky=True)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from actors.actor import Context, Forwarded, GuardActor
+from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.events import Kind
 from actors.mailbox import End, Lane, Letter
 from actors.messages import Answer, ExitReport, Hang, Kill, Stop
@@ -38,6 +38,7 @@ class Incarnation:
         self.number = self.context.incarnation
         self.done = False
         self.hung = False  # simulated runtime only: abandoned in mid-handler
+        self._before_reply = f"{self.name}.before_reply"
         self._report = report
         self._reported = threading.Lock()  # held for good by whoever reports first
         self.begun = False
@@ -117,7 +118,7 @@ class Incarnation:
             value = error  # an expected refusal is an answer, not a crash (TRAPS 5)
         finally:
             self.actor.letter = None
-        self.context.points.reach(f"{self.name}.before_reply")
+        self.context.points.reach(self._before_reply)
         return Step.WORKED if self._settle(letter, value) else Step.DONE
 
     def _handle_batch(self, letters: Sequence[Letter]) -> Step:
@@ -129,7 +130,7 @@ class Incarnation:
             self.context.mailbox.give_back(self.number)
             return Step.WORKED
         for letter, value in zip(letters, values, strict=True):
-            self.context.points.reach(f"{self.name}.before_reply")
+            self.context.points.reach(self._before_reply)
             if not self._settle(letter, value):
                 return Step.DONE
         return Step.WORKED
@@ -160,6 +161,13 @@ class Incarnation:
         """End a letter and see that its asker, future or actor, gets the answer."""
         error = value if isinstance(value, BaseException) else None
         box, post = self.context.mailbox, self.context.post
+        if isinstance(value, Promised):
+            owed, letter.reply_to = letter.reply_to, None
+            if not box.settle(letter, self.number):
+                letter.reply_to = owed
+                return False
+            value.start(owed)
+            return True
         if isinstance(value, Forwarded):
             reply_to, letter.reply_to = letter.reply_to, None
             if not box.settle(letter, self.number):

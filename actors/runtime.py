@@ -55,6 +55,14 @@ class Runtime(Protocol):
         """Call `call` after `delay` seconds; it must be quick and never block."""
         ...
 
+    def aside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+        """Do `work` where it keeps no actor waiting, then call `then` with its result or error.
+
+        For what takes long and touches no actor's state. `then` must be quick.
+        Raises `RuntimeError` if no thread can be had.
+        """
+        ...
+
     def hang(self, seconds: float | None = None) -> None:
         """Stop here as a hung call does: for `seconds`, or until the runtime closes."""
         ...
@@ -70,3 +78,11 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Release what hangs and end the timers; idempotent."""
         ...
+
+
+def outcome(work: Callable[[], object]) -> object:
+    """Return what `work` returns or raises, for a caller that must not fail."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - it is handed on, to whoever asked
+        return error

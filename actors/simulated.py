@@ -17,6 +17,7 @@ from pykka import Future, ThreadingFuture, Timeout
 
 from actors.clock import VirtualClock
 from actors.incarnation import Abandoned, Incarnation
+from actors.runtime import outcome
 from defence.errors import Fault
 
 
@@ -71,6 +72,10 @@ class SimulatedRuntime:
         due = self.clock.monotonic() + max(0.0, delay)
         heapq.heappush(self._heap, (due, next(self._order), timer))
         return timer
+
+    def aside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+        """Do `work` at a turn of its own, on the one thread; no virtual time passes."""
+        self.call_later(0.0, lambda: then(outcome(work)))
 
     def hang(self, seconds: float | None = None) -> None:
         """Abandon the handler for ever, or let `seconds` of virtual time pass in it."""

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from loguru import logger
-from pykka import Future, ThreadingFuture
+from pykka import Future
 
 from actors.clock import Clock, SystemClock
 from actors.incarnation import Incarnation, Step
+from actors.replies import Reply
+from actors.runtime import outcome
 from defence.errors import Fenced
 
 IDLE_WAIT = 1.0  # seconds between looks at the fence when there is no mail
@@ -54,7 +56,7 @@ class ThreadRuntime:
 
     def new_future(self) -> Future[Any]:
         """Return an empty future."""
-        return ThreadingFuture()
+        return Reply()
 
     def run(self, incarnation: Incarnation) -> None:
         """Step the incarnation on a thread of its own; raises `RuntimeError` if there is none."""
@@ -91,6 +93,14 @@ class ThreadRuntime:
             heapq.heappush(self._heap, (due, next(self._order), timer))
             self._due.notify()
         return timer
+
+    def aside(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+        """Do `work` on a thread of its own; it is not waited for at the end."""
+
+        def run() -> None:
+            then(outcome(work))
+
+        threading.Thread(target=run, name="dtms-aside", daemon=True).start()
 
     def hang(self, seconds: float | None = None) -> None:
         """Stop here as a hung call does; raises `Fenced` when the runtime closes meanwhile."""

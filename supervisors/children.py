@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
+
+from pykka import Future
 
 from actors.actor import Context, GuardActor
 from actors.admin import Admin, AdminSettings
@@ -37,7 +39,7 @@ class Surroundings:
     admit_account: Callable[[Account], None]
     login: Callable[[], int | None]
     shut_down: Callable[[str], None]
-    backup_to: Callable[[], Path]
+    back_up: Callable[[str, Future[Any] | None], None]
     control: SetControl
     since: float  # wall time of the start
 
@@ -64,10 +66,13 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
         chaos=settings.chaos,
         login=around.login,
         shut_down=around.shut_down,
+        back_up=around.back_up,
         since=around.since,
     )
     connector = ConnectorSettings(terminal=around.terminal, admit_account=around.admit_account)
-    registry = RegistrySettings(store=stores.trades, rules=reconcile, backup_to=around.backup_to)
+    registry = RegistrySettings(
+        store=stores.trades, rules=reconcile, history_days=settings.history_days
+    )
     recovery = RecoverySettings(every=settings.reconcile_every)
     monitor = MonitorSettings(
         interval=settings.cycle_interval,

@@ -18,7 +18,7 @@ from actors.points import Points
 from actors.post import Address, Post, current_child
 from actors.runtime import Runtime
 from actors.threads import ThreadRuntime
-from defence.alerts import Notice, Severity
+from defence.alerts import Notice
 from defence.errors import (
     DeadlinePassed,
     DtmsError,
@@ -26,8 +26,9 @@ from defence.errors import (
     StartRefused,
     Stopped,
 )
-from storage.folder import SetAside, Stores
+from storage.folder import Stores
 from supervisors.children import Surroundings, child_specs
+from supervisors.keeper import Keeper, KeeperSettings
 from supervisors.overview import Overview
 from supervisors.owner import RootSettings
 from supervisors.premises import Premises
@@ -69,6 +70,7 @@ class House:
         self._slots: list[ChildSlot] = []
         self._root_box: Mailbox | None = None
         self._root: Incarnation | None = None
+        self._keeper: Keeper | None = None
         self._watchdog: Watchdog | None = None
         self._all_stopped = threading.Event()
         self._closing = threading.Lock()
@@ -98,13 +100,14 @@ class House:
 
     def _start_root(self) -> None:
         stores, control = self.premises.stores, self.premises.control_at_start()
+        self._keeper = keeper = self._make_keeper()
         around = Surroundings(
             stores=stores,
             terminal=self._make_terminal,
             admit_account=self.premises.admit,
             login=self._login,
             shut_down=self._shut_down_by_ops,
-            backup_to=self.premises.backup_to,
+            back_up=keeper.ask,
             control=control,
             since=self._runtime.clock.wall(),
         )
@@ -114,8 +117,6 @@ class House:
             self._post.add(box)
             self._slots.append(ChildSlot(spec, box))
         self._put(MONITOR, control, sticky=True)
-        for aside in stores.set_aside:
-            self.notify(_aside_notice(aside))
         self._root_box = Mailbox(ROOT, now=clock.monotonic)
         self._post.add(self._root_box)
         self._root = self._make_root(self._root_box, stores)
@@ -128,6 +129,16 @@ class House:
             )
             self._watchdog.start()
         self._put(ROOT, Begin())
+        keeper.start()
+
+    def _make_keeper(self) -> Keeper:
+        settings = KeeperSettings(
+            folder=self.premises.folder.backups,
+            keep=self.settings.backups_kept,
+            every=self.settings.backup_every,
+        )
+        environments = self.premises.environments
+        return Keeper(settings, environments, self._runtime, self._events, self.notify)
 
     def _make_root(self, box: Mailbox, stores: Stores) -> Incarnation:
         context = Context(
@@ -223,6 +234,8 @@ class House:
         with self._closing:
             if self._watchdog is not None:
                 self._watchdog.stop()
+            if self._keeper is not None:
+                self._keeper.stop(self.settings.stop_timeout)
             if self._root is not None and not self._root.done and self.died is None:
                 self._stop_children()
                 self._stop_root()
@@ -336,13 +349,3 @@ class House:
 
     def _put(self, child: str, message: object, *, sticky: bool = False) -> None:
         self._post.send(child, message, lane=Lane.CONTROL, sticky=sticky)
-
-
-def _aside_notice(aside: SetAside) -> Notice:
-    return Notice(
-        key=f"set_aside:{aside.name}",
-        severity=Severity.CRITICAL,
-        title=f"The store {aside.name!r} was damaged and set aside",
-        text=f"{aside.reason}. It is kept at {aside.path}. A new one was made and filled from "
-        "the broker; registrations, results and history that only it held are missing.",
-    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from datetime import UTC, datetime
 from pathlib import Path
 
 from actors.clock import Clock
@@ -13,8 +11,12 @@ from actors.monitor import OBSERVE
 from defence.broker import Account
 from defence.errors import AccountRefused, NotReady
 from storage.audited import ControlState
+from storage.environment import Environment
 from storage.folder import DataFolder, Stores, open_stores
+from storage.home import settle
 from storage.locks import AccountLock, FolderLock
+from storage.swap import Swap, told
+from supervisors.aftermath import alert_of, needs_person
 from supervisors.settings import Settings
 
 
@@ -39,10 +41,8 @@ class Premises:
         self._stage("locks", "done", folder=str(self._folder.path))
         self._folder.token()
         self._stores = open_stores(self._folder, self._clock.wall())
-        for aside in self._stores.set_aside:
-            self._events.publish(
-                Kind.SET_ASIDE, store=aside.name, path=str(aside.path), reason=aside.reason
-            )
+        for _, swap in self._folder.untold():
+            self._events.publish(Kind.SET_ASIDE, **_facts(swap))
         self._stage("stores", "done")
 
     @property
@@ -58,6 +58,16 @@ class Premises:
         if self._stores is None:
             raise NotReady("the stores are not open", remedy="start the guard")
         return self._stores
+
+    def environments(self) -> tuple[Environment, ...]:
+        """Return the open environments; raises `NotReady` when they are not."""
+        stores = self.stores
+        return (
+            stores.trades.environment,
+            stores.ledger.environment,
+            stores.outbox.environment,
+            stores.audit.environment,
+        )
 
     @property
     def path(self) -> Path:
@@ -97,32 +107,34 @@ class Premises:
             lock = AccountLock(self._settings.locks_dir, account.server, account.login)
             lock.acquire()
             self._account_lock = lock
+        settle(self._settings.locks_dir, self.path, account.login, account.server)
         self.stores.trades.bind(account.login, account.server)
         self._stage("account", "done", login=account.login, server=account.server)
 
     def control_at_start(self) -> SetControl:
         """Return mode and pause: of stored and flag the more restrictive wins.
 
-        After a damaged trade or audit store the mode is observe until a person confirms.
+        After a trade or audit store gave way to another, the mode is observe
+        until a person confirms. That, and what people must know of it, is
+        durable before the notes of it are removed.
         """
-        stored, wanted = self.stores.audit.control(), self._settings.wanted_mode
-        damaged = any(aside.name in ("trades", "audit") for aside in self.stores.set_aside)
-        mode = wanted if stored.mode in (None, wanted) and not damaged else OBSERVE
+        stores, now = self.stores, self._clock.wall()
+        stored, wanted = stores.audit.control(), self._settings.wanted_mode
+        untold = self.folder.untold()
+        doubtful = any(needs_person(swap) for _, swap in untold)
+        mode = wanted if stored.mode in (None, wanted) and not doubtful else OBSERVE
         by, why = stored.by or "settings", stored.why or ""
-        if damaged:
-            by, why = "recovery", "a store was set aside; a person must confirm"
-            at = self._clock.wall()
-            self.stores.audit.set_control(
-                ControlState(mode=mode, paused=stored.paused, by=by, why=why, at=at)
+        if doubtful:
+            by, why = "recovery", "a store gave way to another; a person must confirm"
+            stores.audit.set_control(
+                ControlState(mode=mode, paused=stored.paused, by=by, why=why, at=now)
             )
+        stores.outbox.put(
+            *(alert for note, swap in untold if (alert := alert_of(swap, note, now)) is not None)
+        )
+        for note, _ in untold:
+            told(note)
         return SetControl(mode, stored.paused, by, why)
-
-    def backup_to(self) -> Path:
-        """Return where the next backup goes: a folder that does not exist yet."""
-        stamp = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        tries = (f"trades-{stamp}" + (f"-{n}" if n else "") for n in itertools.count())
-        folder = self.folder.backups
-        return next(folder / name for name in tries if not (folder / name).exists())
 
     def token(self) -> str:
         """Return the configured bearer token, else the data folder's."""
@@ -147,3 +159,14 @@ class Premises:
 
     def _stage(self, stage: str, what: str, **facts: object) -> None:
         self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)
+
+
+def _facts(swap: Swap) -> dict[str, object]:
+    return {
+        "store": swap.name,
+        "why": swap.why.value,
+        "reason": swap.reason,
+        "path": swap.aside,
+        "source": swap.source,
+        "missing": swap.missing,
+    }
