@@ -20,11 +20,11 @@ from console.ends import Ended, told
 from console.ops import Place, address, ask
 from defence.errors import AlreadyGuarded, Damaged, DtmsError
 from gateway.client import Client
-from storage import preflight
+from storage.examine import Finding
 from storage.folder import ENVIRONMENTS, TOKEN
-from storage.layout import DATA_FILE
 from storage.locks import FolderLock
 from storage.marker import MARKER, read_marker
+from storage.recovery import survey
 from supervisors.siblings import check_siblings
 
 if TYPE_CHECKING:
@@ -148,21 +148,23 @@ def _without_marker(folder: Path) -> Check:
 
 def check_stores(folder: Path, *, made: bool) -> Check:
     """Whether the stores are sound. Hold the folder's lock."""
-    paths = {name: folder / name for name in ENVIRONMENTS}
     try:
-        reasons = preflight.check(paths.values())
+        found = survey(folder, ENVIRONMENTS, made=made)
     except DtmsError as error:
         return _bad("stores", error)
-    faults = [f"{name}: {reasons[path]}" for name, path in paths.items() if reasons[path]]
-    faults += [
-        f"{name}: {DATA_FILE} is missing"
-        for name, path in paths.items()
-        if made and not reasons[path] and not (path / DATA_FILE).exists()
+    refused = [
+        f"{name}: {verdict.reason}"
+        for name, (verdict, _) in found.items()
+        if verdict.finding is Finding.REFUSED
     ]
+    faults = [f"{name}: {fault.reason}" for name, (_, fault) in found.items() if fault is not None]
+    if refused:
+        remedy = "give this user the right to it, or run the version that wrote it"
+        return Check("stores", Verdict.BAD, "; ".join(refused + faults), remedy)
     if faults:
-        remedy = "the next start sets it aside and goes on; restore a backup if it was the trades"
+        remedy = "the next start sets it aside and puts the newest good backup in its place"
         return Check("stores", Verdict.BAD, "; ".join(faults), remedy)
-    return Check("stores", Verdict.OK, f"{', '.join(paths)} are sound" if made else "not made yet")
+    return Check("stores", Verdict.OK, f"{', '.join(found)} are sound" if made else "not made yet")
 
 
 def check_token(folder: Path, *, posix: bool = os.name != "nt") -> Check:

@@ -97,6 +97,14 @@ QuoteStaleAfter: TypeAlias = Annotated[
 ReconcileEvery: TypeAlias = Annotated[
     float | None, _flag(_RULES, "Seconds between reconciliations; 300.")
 ]
+BackupEvery: TypeAlias = Annotated[
+    float | None, _flag(_RULES, "Seconds between backups, 0 for none by itself; 3600.")
+]
+BackupsKept: TypeAlias = Annotated[int | None, _flag(_RULES, "Newest backups that are kept; 24.")]
+HistoryDays: TypeAlias = Annotated[
+    float | None,
+    _flag(_RULES, "Days until old trades and actions become sums by day, 0 for never; 90."),
+]
 AlertRepeat: TypeAlias = Annotated[
     float | None, _flag(_RULES, "Seconds until an open alert is told again; 300.")
 ]
@@ -142,6 +150,39 @@ Monitoring: TypeAlias = Annotated[
 ]
 Limit: TypeAlias = Annotated[int | None, typer.Option(help="How many, 1 to 1000.")]
 Ticket: TypeAlias = Annotated[int | None, typer.Option(help="Of this trade only.")]
+Identifier: TypeAlias = Annotated[
+    int | None, typer.Option(help="Of the position with this identifier only.")
+]
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="From this date or time on; UTC, ISO 8601.", metavar="WHEN"),
+]
+Until: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Before this time, or to the end of this date.", metavar="WHEN"),
+]
+Cursor: TypeAlias = Annotated[
+    str | None, typer.Option(help="Go on where the page before ended.", metavar="CURSOR")
+]
+OldestFirst: TypeAlias = Annotated[bool, typer.Option("--oldest-first", help="In time's order.")]
+Days: TypeAlias = Annotated[
+    bool, typer.Option("--days", help="The sums by day of what is older than --history-days.")
+]
+
+BackupTo: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Another folder for the backup.", metavar="FOLDER")
+]
+BackupSet: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(help="A set's name or path; the newest.", metavar="SET", show_default=False),
+]
+Store: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(help="trades (the default), ledger, outbox or audit; may be given again."),
+]
+StopGuard: TypeAlias = Annotated[
+    bool, typer.Option("--stop", help="Stop the guard that has the folder first.")
+]
 
 ControlCommand: TypeAlias = Annotated[
     str, typer.Argument(help="See below.", metavar="COMMAND", show_default=False)

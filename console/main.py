@@ -49,6 +49,9 @@ def run(  # one parameter a setting, so that the parser knows every type
     stale_after: flags.StaleAfter = None,
     quote_stale_after: flags.QuoteStaleAfter = None,
     reconcile_every: flags.ReconcileEvery = None,
+    backup_every: flags.BackupEvery = None,
+    backups_kept: flags.BackupsKept = None,
+    history_days: flags.HistoryDays = None,
     alert_repeat: flags.AlertRepeat = None,
     startup_timeout: flags.StartupTimeout = None,
     max_restarts: flags.MaxRestarts = None,
@@ -106,8 +109,13 @@ def trades(
 
 @app.command()
 def actions(
+    context: typer.Context,
     limit: flags.Limit = None,
     ticket: flags.Ticket = None,
+    since: flags.Since = None,
+    until: flags.Until = None,
+    cursor: flags.Cursor = None,
+    oldest_first: flags.OldestFirst = False,
     data_dir: flags.DataDir = None,
     host: flags.Host = None,
     port: flags.Port = None,
@@ -117,13 +125,32 @@ def actions(
     """Show what was done and what happened, newest first."""
     from console import looking
 
-    return looking.actions(
-        _place(data_dir, host, port),
-        limit=limit,
-        ticket=ticket,
-        as_json=as_json,
-        patience=timeout,
-    )
+    place = _place(data_dir, host, port)
+    return looking.actions(place, context.params, as_json=as_json, patience=timeout)
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    limit: flags.Limit = None,
+    ticket: flags.Ticket = None,
+    identifier: flags.Identifier = None,
+    since: flags.Since = None,
+    until: flags.Until = None,
+    cursor: flags.Cursor = None,
+    oldest_first: flags.OldestFirst = False,
+    days: flags.Days = False,
+    data_dir: flags.DataDir = None,
+    host: flags.Host = None,
+    port: flags.Port = None,
+    timeout: flags.Patience = 5.0,
+    as_json: flags.Json = False,
+) -> int:
+    """Show the trades that are over, newest first; --days for the sums of older ones."""
+    from console import looking
+
+    place = _place(data_dir, host, port)
+    return looking.history(place, context.params, days=days, as_json=as_json, patience=timeout)
 
 
 @app.command()
@@ -194,6 +221,46 @@ def ctl(
         as_json=as_json,
         patience=timeout,
         question=control.person(),
+    )
+
+
+@app.command()
+def verify(data_dir: flags.DataDir = None, as_json: flags.Json = False) -> int:
+    """Check every store and backup, with the guard running or not; 1 if one is damaged."""
+    from console import stores
+
+    return stores.verify(given({"data_dir": data_dir}), as_json=as_json)
+
+
+@app.command()
+def backup(
+    data_dir: flags.DataDir = None, to: flags.BackupTo = None, as_json: flags.Json = False
+) -> int:
+    """Write a verified backup of all stores, with the guard running or not."""
+    from console import stores
+
+    return stores.backup(given({"data_dir": data_dir}), to=to, as_json=as_json)
+
+
+@app.command()
+def restore(
+    backup_set: flags.BackupSet = None,
+    store: flags.Store = None,
+    stop: flags.StopGuard = False,
+    data_dir: flags.DataDir = None,
+    host: flags.Host = None,
+    port: flags.Port = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Put a backup in the place of the trades; what was there is set aside, never deleted."""
+    from console import stores
+
+    return stores.restore_backup(
+        _place(data_dir, host, port),
+        backup_set,
+        names=tuple(store or ("trades",)),
+        stop=stop,
+        as_json=as_json,
     )
 
 

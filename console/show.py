@@ -14,8 +14,10 @@ from rich.text import Text
 from console.ends import one_line
 
 PIPE_WIDTH: Final = 200  # columns, where nobody looks at a screen
-_GOOD: Final = frozenset({"ready", "armed", "done", "HEALTHY", "ok"})
-_BAD: Final = frozenset({"escalated", "WARNING_L2", "critical", "unknown", "not ready", "bad"})
+_GOOD: Final = frozenset({"ready", "armed", "done", "HEALTHY", "ok", "sound"})
+_BAD: Final = frozenset(
+    {"escalated", "WARNING_L2", "critical", "unknown", "not ready", "bad", "damaged"}
+)
 _SO_SO: Final = frozenset({"backoff", "starting", "WARNING_L1", "warning", "observe", "partial"})
 
 
@@ -85,6 +87,7 @@ def status(body: Mapping[str, Any]) -> None:
         ("last cycle (UTC)", moment(cycle.get("at"))),
         *((("skipped", f"{number} {why}") for why, number in skipped.items())),
         ("reconciled (UTC)", moment(body.get("reconciled_at"))),
+        ("backup (UTC)", moment(_map(body, "backup").get("at"))),
     ]
     out = console()
     shown = Table(box=None, show_header=False, pad_edge=False)
@@ -123,7 +126,50 @@ def actions(body: Mapping[str, Any]) -> None:
     found = _list(body, "actions")
     names = ("ticket", "symbol", "kind", "step", "outcome", "detail")
     rows = ([moment(one.get("at")), *(one.get(name) for name in names)] for one in found)
-    console().print(table("newest first, UTC", ("at", *names), rows))
+    out = console()
+    out.print(table(f"{len(found)} actions, UTC", ("at", *names), rows))
+    _more(out, body)
+
+
+def history(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/history`."""
+    found = _list(body, "history")
+    names = (
+        *("ticket", "symbol", "direction", "initial_volume", "entry_price", "close_price"),
+        *("close_profit", "result_r", "standing", "close_reason", "managed_by"),
+    )
+    heads = ("ticket", "symbol", "side", "lots", "entry", "closed at", "profit", "R", "standing")
+    rows = ([moment(one.get("closed_at")), *(one.get(name) for name in names)] for one in found)
+    out = console()
+    out.print(table(f"{len(found)} trades, UTC", ("at", *heads, "reason", "managed by"), rows))
+    _more(out, body)
+
+
+def days(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/history/days`."""
+    found = _list(body, "days")
+    names = ("day", "symbol", "closed", "won", "lost", "unexplained", "profit", "volume", "r_sum")
+    rows = ([*(one.get(name) for name in names), _kinds(_map(one, "actions"))] for one in found)
+    heads = ("day", "symbol", "closed", "won", "lost", "unexplained", "profit", "lots", "R")
+    out = console()
+    out.print(table(f"{len(found)} sums, UTC days", (*heads, "actions"), rows))
+    _more(out, body)
+
+
+def _kinds(counts: Mapping[str, Any]) -> str:
+    """Return counts by kind and outcome as one line."""
+    return ", ".join(
+        f"{count} {kind}" + ("" if outcome == "none" else f" {outcome}")
+        for kind, outcomes in counts.items()
+        if isinstance(outcomes, Mapping)
+        for outcome, count in outcomes.items()
+    )
+
+
+def _more(out: Console, body: Mapping[str, Any]) -> None:
+    """Say how to go on, if there is more."""
+    if body.get("next"):
+        out.print(Text(f"more: the same with --cursor {one_line(str(body['next']))}", style="dim"))
 
 
 def alerts(body: Mapping[str, Any]) -> None:
@@ -154,3 +200,11 @@ def answer(body: Mapping[str, Any]) -> None:
             plain = ", ".join(f"{key}={one}" for key, one in value.items())
         shown.add_row(Text(one_line(str(name)), style="bold"), cell(plain))
     console().print(shown)
+
+
+def stores(body: Mapping[str, Any]) -> None:
+    """Show what `verify`, `backup` and `restore` found or did."""
+    rows = _list(body, "stores")
+    answer({name: value for name, value in body.items() if name != "stores"})
+    heads = list(rows[0]) if rows else []
+    console().print(table("", heads, ([row.get(head) for head in heads] for row in rows)))

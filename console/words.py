@@ -295,8 +295,28 @@ def _control(facts: Facts) -> Line:
 
 
 def _set_aside(facts: Facts) -> Line:
-    text = f"the store {facts['store']!r} was damaged and is set aside: {facts['reason']}"
-    return Line(ERROR, f"{text}; kept at {facts['path']}")
+    if facts["why"] == "migrated":
+        kept = f"; the old one is kept as {facts['path']}"
+        return Line(INFO, f"the store {facts['store']!r} was migrated: {facts['reason']}{kept}")
+    kept = f"; kept as {facts['path']}" if facts.has("path") else ""
+    came = f"; {facts['source']} came in its place" if facts.has("source") else ""
+    lost = f"; {count(facts['missing'], 'commit')} missing" if facts.has("missing") else ""
+    text = f"the store {facts['store']!r} gave way ({facts['why']}): {facts['reason']}"
+    return Line(WARNING if facts["why"] == "restored" else ERROR, text + kept + came + lost)
+
+
+def _backup(facts: Facts) -> Line:
+    if facts["by"] == "before":
+        return Line(DEBUG, f"newest backup: {facts['path']}")
+    gone = facts.all.get("removed")
+    removed = (
+        f"; no longer kept: {', '.join(map(str, gone))}" if isinstance(gone, list) and gone else ""
+    )
+    return Line(INFO, f"backup by {facts['by']}: {facts['path']}{removed}")
+
+
+def _store_fails(facts: Facts) -> Line:
+    return Line(ERROR, f"the store {facts['store']!r} takes no writes: {facts['reason']}")
 
 
 SENTENCES: Final[Mapping[Kind, Callable[[Facts], Line]]] = {
@@ -347,5 +367,8 @@ SENTENCES: Final[Mapping[Kind, Callable[[Facts], Line]]] = {
     Kind.COMMAND: _command,
     Kind.CONTROL: _control,
     Kind.SET_ASIDE: _set_aside,
-    Kind.BACKUP: lambda f: Line(INFO, f"backup written to {f['path']}"),
+    Kind.STORE_FAILS: _store_fails,
+    Kind.STORE_WORKS: lambda f: Line(INFO, f"the store {f['store']!r} takes writes again"),
+    Kind.BACKUP: _backup,
+    Kind.BACKUP_FAILED: lambda f: Line(ERROR, f"backup failed: {f['reason']}"),
 }

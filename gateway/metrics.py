@@ -57,6 +57,11 @@ class _Scrape(Collector):
         status = self._guard.status()
         yield from self._guard_metrics(status)
         yield from _cycle(_mapping(status.get("cycle")))
+        yield from _moment(
+            "dtms_last_backup_timestamp_seconds",
+            "When the newest backup was taken, UTC epoch.",
+            _mapping(status.get("backup")).get("at"),
+        )
         yield from _children(_mapping(status.get("children")))
         yield from self._mailboxes()
         requests = CounterMetricFamily(
@@ -131,13 +136,11 @@ def _cycle(cycle: Mapping[str, Any]) -> Iterator[Metric]:
     cycles = CounterMetricFamily("dtms_cycles", "Monitoring cycles that were completed.")
     cycles.add_metric([], cycle.get("number") or 0)
     yield cycles
-    at = cycle.get("at")
-    if at is not None:
-        yield _gauge(
-            "dtms_last_cycle_timestamp_seconds",
-            "When the last cycle was completed, UTC epoch.",
-            datetime.fromisoformat(at).timestamp(),
-        )
+    yield from _moment(
+        "dtms_last_cycle_timestamp_seconds",
+        "When the last cycle was completed, UTC epoch.",
+        cycle.get("at"),
+    )
     yield _gauge("dtms_cycle_duration_seconds", "How long the last cycle took.", cycle.get("took"))
     yield _gauge("dtms_cycle_evaluated_trades", "Trades that it evaluated.", cycle.get("evaluated"))
     yield _gauge(
@@ -172,6 +175,11 @@ def _children(children: Mapping[str, Any]) -> Iterator[Metric]:
             gauge.add_metric([name], child[key])
     yield state
     yield from numbers.values()
+
+
+def _moment(name: str, text: str, at: str | None) -> Iterator[Metric]:
+    if at is not None:
+        yield _gauge(name, text, datetime.fromisoformat(at).timestamp())
 
 
 def _gauge(name: str, text: str, value: object) -> Metric:

@@ -54,7 +54,10 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "adoption": ("ignore", "ignore"),
     "stale_after": ("1", 1.0),
     "quote_stale_after": ("1", 1.0),
+    "history_days": ("30.5", 30.5),
     "reconcile_every": ("1", 1.0),
+    "backup_every": ("60", 60.0),
+    "backups_kept": ("3", 3),
     "alert_repeat": ("1", 1.0),
     "startup_timeout": ("3", 3.0),
     "max_restarts": ("0", 0),
@@ -270,10 +273,13 @@ def test_ctrl_c_while_it_loads(
 
 def test_help_lists_what_exists_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     names = [getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    assert names == ["run", "status", "trades", "actions", "alerts", "health", "ctl", "doctor"]
+    assert names == [
+        *("run", "status", "trades", "actions", "history", "alerts", "health", "ctl"),
+        *("verify", "backup", "restore", "doctor"),
+    ]
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for absent in ("plan", "replay", "verify", "restore"):
+    for absent in ("plan", "replay"):
         assert f" {absent} " not in text
     assert main(["run", "-h"]) == 0
     assert "--startup-timeout" in capsys.readouterr().out

@@ -301,11 +301,48 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
     ),
     (
         Kind.SET_ASIDE,
-        {"store": "trades", "path": "/d/x", "reason": "crc"},
+        {
+            "store": "trades",
+            "why": "damaged",
+            "path": "trades.damaged-1",
+            "reason": "crc",
+            "source": "20261122T180000Z",
+            "missing": 2,
+        },
         "ERROR",
-        "the store 'trades' was damaged and is set aside: crc; kept at /d/x",
+        (
+            "the store 'trades' gave way (damaged): crc; kept as trades.damaged-1; "
+            "20261122T180000Z came in its place; 2 commits missing"
+        ),
     ),
-    (Kind.BACKUP, {"path": "/b"}, "INFO", "backup written to /b"),
+    (
+        Kind.SET_ASIDE,
+        {"store": "ledger", "why": "rolled-back", "path": None, "reason": "r", "source": None},
+        "ERROR",
+        "the store 'ledger' gave way (rolled-back): r",
+    ),
+    (
+        Kind.SET_ASIDE,
+        {"store": "trades", "why": "migrated", "path": "t.1", "reason": "format 1 became 2"},
+        "INFO",
+        "the store 'trades' was migrated: format 1 became 2; the old one is kept as t.1",
+    ),
+    (Kind.BACKUP, {"path": "/b", "by": "cli"}, "INFO", "backup by cli: /b"),
+    (
+        Kind.BACKUP,
+        {"path": "/b", "by": "schedule", "removed": ["x", "y"]},
+        "INFO",
+        "backup by schedule: /b; no longer kept: x, y",
+    ),
+    (Kind.BACKUP, {"path": "/b", "by": "before"}, "DEBUG", "newest backup: /b"),
+    (Kind.BACKUP_FAILED, {"reason": "no room"}, "ERROR", "backup failed: no room"),
+    (
+        Kind.STORE_FAILS,
+        {"store": "trades", "code": "store_full", "reason": "no room"},
+        "ERROR",
+        "the store 'trades' takes no writes: no room",
+    ),
+    (Kind.STORE_WORKS, {"store": "trades"}, "INFO", "the store 'trades' takes writes again"),
 ]
 
 
