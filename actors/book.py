@@ -15,13 +15,27 @@ PEAK_STEP = 0.01  # R; a smaller move of the best result is not worth a write of
 
 
 class Book:
-    """Trades by identifier and pending intents by id; never changed, only replaced."""
+    """Trades by identifier and pending intents by id; never changed, only replaced.
+
+    `watched` and `observed` are how many trades are watched, and how many of
+    them only observed; left out, they are counted.
+    """
 
     def __init__(
-        self, trades: Mapping[int, TradeRecord], pending: Mapping[str, PendingIntent]
+        self,
+        trades: Mapping[int, TradeRecord],
+        pending: Mapping[str, PendingIntent],
+        *,
+        watched: int | None = None,
+        observed: int | None = None,
     ) -> None:
         self.trades = trades
         self.pending = pending
+        if watched is None or observed is None:
+            watched = sum(trade.active for trade in trades.values())
+            observed = sum(trade.standing is Standing.OBSERVED for trade in trades.values())
+        self.watched = watched
+        self.observed = observed
 
     @cached_property
     def active(self) -> list[TradeRecord]:
@@ -36,12 +50,7 @@ class Book:
     @property
     def size(self) -> tuple[int, int, int]:
         """How many trades are watched, how many of them only observed, and intents open."""
-        return len(self.active), self.observed, len(self.pending)
-
-    @cached_property
-    def observed(self) -> int:
-        """How many trades are watched only."""
-        return sum(trade.standing is Standing.OBSERVED for trade in self.active)
+        return self.watched, self.observed, len(self.pending)
 
     @cached_property
     def _tickets(self) -> dict[int, int]:
@@ -63,6 +72,8 @@ class Draft:
         self.batches: list[Batch] = []
         self.effects: list[Callable[[], None]] = []
         self._book = book
+        # Kept as they change: counting thousands of trades for each commit is not free.
+        self._watched, self._observed = book.watched, book.observed
         self._trades: dict[int, TradeRecord] | None = None
         self._pending: dict[str, PendingIntent] | None = None
 
@@ -77,9 +88,11 @@ class Draft:
         for batch in batches:
             if batch.trades or batch.archived:
                 trades = self._own_trades()
-                trades.update({trade.identifier: trade for trade in batch.trades})
+                for trade in batch.trades:
+                    self._count(trades.get(trade.identifier), trade)
+                    trades[trade.identifier] = trade
                 for gone in batch.archived:
-                    trades.pop(gone.identifier, None)
+                    self._count(trades.pop(gone.identifier, None), None)
             if batch.intents or batch.outcomes:
                 pending = self._own_pending()
                 pending.update({doubt.intent.id: doubt for doubt in batch.intents})
@@ -90,7 +103,10 @@ class Draft:
 
     def remember(self, records: Iterable[TradeRecord]) -> None:
         """Take over records that differ in memory only: nothing of them is worth a write."""
-        self._own_trades().update({record.identifier: record for record in records})
+        trades = self._own_trades()
+        for record in records:
+            self._count(trades.get(record.identifier), record)
+            trades[record.identifier] = record
         self._renew()
 
     def then(self, effect: Callable[[], None]) -> None:
@@ -107,10 +123,16 @@ class Draft:
             self._pending = dict(self._book.pending)
         return self._pending
 
+    def _count(self, before: TradeRecord | None, after: TradeRecord | None) -> None:
+        for trade, by in ((before, -1), (after, 1)):
+            if trade is not None and trade.active:
+                self._watched += by
+                self._observed += by if trade.standing is Standing.OBSERVED else 0
+
     def _renew(self) -> None:
         trades = self._book.trades if self._trades is None else self._trades
         pending = self._book.pending if self._pending is None else self._pending
-        self._book = Book(trades, pending)
+        self._book = Book(trades, pending, watched=self._watched, observed=self._observed)
 
 
 def worth_writing(stored: TradeRecord, record: TradeRecord) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from defence.alerts import Notice
-from defence.broker import Empty, History, Known, Snapshot, Unknown
+from defence.broker import Empty, Glance, History, Known, Snapshot, Unknown
+from defence.history import Query
 from defence.orders import Intent, Outcome
 from defence.trade import Trade, TradeRecord
 
@@ -138,10 +139,40 @@ class StrikeChild:
 
 
 @dataclass(frozen=True, slots=True)
+class CannotGoOn:
+    """A child has found that nothing can be kept safe any more: the guard must die."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShutDown:
     """Stop the children in reverse order, then end."""
 
     by: str = "host"
+
+
+class Journey:
+    """How far the orders of one message have come on their way through the journal.
+
+    It lives as long as the message, and so longer than an incarnation of the
+    Registry: the one thing in a message that is written, by its reader alone.
+    """
+
+    __slots__ = ("_told", "drafted")
+
+    def __init__(self) -> None:
+        self.drafted: set[str] = set()  # ids that this message has put before a commit
+        self._told: dict[str, object] = {}
+
+    def tell(self, intent_id: str) -> bool:
+        """Claim the telling of an order to the connector; True for the first claim only."""
+        claim = object()
+        return self._told.setdefault(intent_id, claim) is claim
+
+    def untold(self, intent_id: str) -> bool:
+        """Whether this message made an order durable, or tried to, that nobody was told of."""
+        return intent_id in self.drafted and intent_id not in self._told
 
 
 # -- the connector
@@ -155,6 +186,24 @@ class Connect:
 @dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Read account, positions and quotes. Answer: `Snapshot` or `Unknown`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enlist:
+    """Look at the trade's position, then have the registry guard it: the way of a registration.
+
+    Answered by the registry (`Register`), or with `BrokerUnknown` if there is nothing to look at.
+    """
+
+    id: str
+    trade: Trade
+
+
+@dataclass(frozen=True, slots=True)
+class EnlistMany:
+    """Several at once, on one look. Answered by the registry (`RegisterMany`)."""
+
+    items: tuple[Enlist, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +231,70 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Flatten:
-    """Close all positions and delete all pending orders of the account."""
+    """Close all positions and delete all pending orders of the account.
+
+    Answered once, with what became of each. Its orders are journalled before
+    they are sent, unless the registry refuses or does not answer in time.
+    """
 
     by: str
     id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenPlan:
+    """What one flatten is to send. Only one letter at a time carries it, with its asker.
+
+    `id` is the plan's own: a command that is given twice has two.
+    """
+
+    id: str
+    intents: tuple[Intent, ...]
+    hedging: bool
+    orders_unknown: bool  # the waiting orders could not be read
+    journey: Journey = field(default_factory=Journey, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenLate:
+    """The registry has not answered `asked_by`, an incarnation of the connector, in time."""
+
+    plan: FlattenPlan
+    asked_by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An order of a flatten that must not go out, and why.
+
+    `outcome` is that of the same order, sent before; None while it, or
+    another close of the same position, is in doubt.
+    """
+
+    intent: Intent
+    outcome: Outcome | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenJournalled:
+    """The registry's word: all orders of a flatten are durable, save those held back."""
+
+    id: str
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenOn:
+    """Send the next order of a flatten: one a letter, so that each is attempted once.
+
+    `journalled` is "before", "afterwards" or "not".
+    """
+
+    plan: FlattenPlan
+    journalled: str
+    held: tuple[Held, ...] = ()
+    results: tuple[tuple[Intent, Outcome], ...] = ()
 
 
 # -- the registry
@@ -193,11 +302,21 @@ class Flatten:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Guard a trade; `snapshot` was read after the caller asked."""
+    """Guard a trade; `snapshot` was read after the caller asked, and looked for this trade.
+
+    Answer: `Registration`, or the refusal.
+    """
 
     id: str
     trade: Trade
-    snapshot: Snapshot
+    snapshot: Snapshot | Glance
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterMany:
+    """Guard several trades in one transaction. Answer: for each a `Registration` or its refusal."""
+
+    items: tuple[Register, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +354,7 @@ class Evaluated:
     records: tuple[TradeRecord, ...]
     bases: Mapping[int, int]  # revisions on which the records rest, by identifier
     intents: tuple[Intent, ...]
+    journey: Journey = field(default_factory=Journey, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +380,16 @@ class RecordOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecordFlattened:
-    """Orders that ops sent around the journal (flatten), written afterwards."""
+    """Orders of a flatten: those about to be sent (None), or what became of them.
+
+    Those about to be sent are answered by `FlattenJournalled`, once durable. On
+    an account that is not `hedging` a close in doubt holds another one back.
+    """
 
     id: str
-    pairs: tuple[tuple[Intent, Outcome], ...]
+    pairs: tuple[tuple[Intent, Outcome | None], ...]
+    hedging: bool = True
+    journey: Journey = field(default_factory=Journey, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,16 +414,29 @@ class GetTrade:
 
 
 @dataclass(frozen=True, slots=True)
-class ListActions:
-    """Answer: actions, newest first."""
+class FindActions:
+    """Answer: a `Page` of actions."""
 
-    limit: int = 100
-    ticket: int | None = None
+    query: Query = field(default_factory=Query)
 
 
 @dataclass(frozen=True, slots=True)
-class BackUp:
-    """Write a verified copy of the trade store. Answer: its path."""
+class FindHistory:
+    """Answer: a `Page` of archived trades."""
+
+    query: Query = field(default_factory=Query)
+
+
+@dataclass(frozen=True, slots=True)
+class FindDays:
+    """Answer: a `Page` of sums by day, of what was compacted."""
+
+    query: Query = field(default_factory=Query)
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Time for a step of compaction."""
 
 
 # -- the monitor
@@ -366,6 +505,11 @@ class ListAlerts:
 @dataclass(frozen=True, slots=True)
 class Repeat:
     """Time to tell again what nobody has acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAgain:
+    """Time to try once more to write what a store did not take (alert and admin)."""
 
 
 # -- admin

@@ -7,11 +7,10 @@ by their ids, so one that returns to the mailbox after a crash changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from actors.actor import Context, GuardActor
 from actors.book import Book, Draft
@@ -19,10 +18,12 @@ from actors.events import Kind
 from actors.journal import Journal
 from actors.mailbox import Letter
 from actors.messages import (
-    BackUp,
+    Compact,
     Evaluated,
+    FindActions,
+    FindDays,
+    FindHistory,
     GetTrade,
-    ListActions,
     ListTrades,
     Observe,
     Observed,
@@ -30,13 +31,17 @@ from actors.messages import (
     RecordFlattened,
     RecordOutcome,
     Register,
+    RegisterMany,
     Release,
     ResolveIntent,
     Would,
+    WriteAgain,
 )
 from actors.names import ALERT
-from defence.alerts import Notice, Severity
-from defence.errors import DtmsError, Fault, NotFound, StoreFull
+from actors.retention import Retention
+from actors.room import Room, trades_trouble
+from actors.trouble import Trouble
+from defence.errors import DtmsError, Fault, FolderRefused, NotFound, StoreFull, StoreLost
 from defence.orders import Action
 from defence.plans import Plan, ReconcileRules
 from defence.reconcile import plan as plan_for
@@ -44,14 +49,19 @@ from defence.registration import admit, find_position, release
 from defence.trade import Registration, Standing, TradeRecord
 from storage.trades import Batch, TradeStore
 
+CANNOT_WRITE: Final = (StoreFull, FolderRefused)  # the disk's answers: no room, no right
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
-    """The store, the rules, and where backups go."""
+    """The store and the rules; `history_days` is how long details are kept, 0 for ever."""
 
     store: TradeStore
     rules: ReconcileRules
-    backup_to: Callable[[], Path]
+    history_days: float = 90.0
+    # these two outlive an incarnation, as the store does
+    trouble: Trouble = field(default_factory=trades_trouble)
+    owed: list[object] = field(default_factory=list)  # facts that the store did not take yet
 
 
 class Registry(GuardActor):
@@ -63,8 +73,10 @@ class Registry(GuardActor):
         super().__init__(context)
         self._store = settings.store
         self._rules = settings.rules
-        self._backup_to = settings.backup_to
         self._journal = Journal(self, settings.store, settings.rules)
+        self._room = Room(self, settings.store, settings.trouble)
+        self._owed = settings.owed
+        self._retention = Retention(self, settings.store, settings.history_days)
         self._book = Book({}, {})
         self._newest_look = float("-inf")
 
@@ -73,9 +85,15 @@ class Registry(GuardActor):
         trades, pending = self._store.load()
         self._book = Book(trades, pending)
         self._publish_book()
+        self._retention.begin()
+        self._room.plan()
 
     def receive(self, message: object) -> object:
         """See `actors.messages`, the registry."""
+        if isinstance(message, WriteAgain):
+            if self._room.try_again():
+                self._write_owed()
+            return None
         answer = self._run([message])[0]
         if isinstance(answer, DtmsError):
             raise answer
@@ -87,7 +105,41 @@ class Registry(GuardActor):
 
     # -- one transaction
 
-    def _run(self, messages: Iterable[object]) -> list[object]:
+    def _run(self, messages: Sequence[object]) -> list[object]:
+        """Handle them in one transaction; one by one if the store does not take that."""
+        if len(messages) > 1:
+            try:
+                return self._transact(messages)
+            except CANNOT_WRITE:
+                pass  # what only reads needs no room, and some may fit alone
+        answers: list[object] = []
+        refusal: DtmsError | None = None
+        for message in messages:
+            try:
+                answers.extend(self._transact([message], refusal))
+            except CANNOT_WRITE as error:
+                answers.append(self._refused(message, error))
+                refusal = error
+        return answers
+
+    def _refused(self, message: object, error: DtmsError) -> object:
+        """Answer for what the store did not take; facts are kept, requests come again."""
+        if isinstance(message, RegisterMany):
+            return tuple(self._run(message.items))
+        if isinstance(message, RecordOutcome | RecordFlattened):
+            self._owed.append(message)
+        self._room.refused(error)
+        return error
+
+    def _write_owed(self) -> None:
+        owed = list(self._owed)
+        self._owed.clear()
+        self._run(owed)
+
+    def _transact(
+        self, messages: Sequence[object], refusal: DtmsError | None = None
+    ) -> list[object]:
+        """Handle messages in one transaction. After a `refusal` nothing more is written."""
         draft = Draft(self._book)
         answers: list[object] = []
         for message in messages:
@@ -98,11 +150,13 @@ class Registry(GuardActor):
                     raise
                 answers.append(error)
         if draft.batches:
+            if refusal is not None:
+                raise refusal
             try:
                 self._commit(draft)
-            except StoreFull as full:
-                self._tell_full(full)
-                return [full for _ in answers]
+            except StoreLost as lost:
+                self._room.lost(lost)
+                return [lost for _ in answers]
         else:
             self._book = draft.book
         for effect in draft.effects:
@@ -125,24 +179,17 @@ class Registry(GuardActor):
     def _publish_book(self) -> None:
         self.emit(
             Kind.BOOK,
-            active=len(self._book.active),
+            active=self._book.watched,
             observed=self._book.observed,
             in_doubt=len(self._book.pending),
         )
-
-    def _tell_full(self, full: StoreFull) -> None:
-        notice = Notice(
-            key="store_full",
-            severity=Severity.CRITICAL,
-            title="The store is full",
-            text=f"{full}. Nothing new is accepted; what was acknowledged is safe.",
-        )
-        self.tell(ALERT, Raise(notice))
 
     def _handle(self, message: object, draft: Draft) -> object:
         match message:
             case Register():
                 return self._register(message, draft)
+            case RegisterMany():
+                return tuple(self._one_of(item, draft) for item in message.items)
             case Observe():
                 return self._observe(message, draft)
             case Evaluated():
@@ -155,21 +202,34 @@ class Registry(GuardActor):
                 return tuple(draft.book.active)
             case GetTrade():
                 return self._find(message.ticket, draft.book)
-            case ListActions():
-                return tuple(self._store.actions(message.limit, message.ticket))
+            case FindActions():
+                return self._store.find_actions(message.query)
+            case FindHistory():
+                return self._store.find_history(message.query)
+            case FindDays():
+                return self._store.find_days(message.query)
+            case Compact():
+                self._retention.step()
             case Would():
                 self._journal.would(message.intents, draft)
             case RecordFlattened():
                 self._journal.flattened(message, draft)
             case ResolveIntent():
                 return self._journal.resolve(message, draft)
-            case BackUp():
-                return self._back_up()
             case _:
                 return super().receive(message)
         return None
 
     # -- registration
+
+    def _one_of(self, message: Register, draft: Draft) -> Registration | DtmsError:
+        """Register one of several: its refusal is its own, the others are none the worse."""
+        try:
+            return self._register(message, draft)
+        except DtmsError as error:
+            if isinstance(error, Fault):
+                raise
+            return error
 
     def _register(self, message: Register, draft: Draft) -> Registration:
         try:
@@ -228,11 +288,12 @@ class Registry(GuardActor):
         return record
 
     def _by_ticket(self, ticket: int, book: Book) -> TradeRecord | None:
-        return book.by_ticket(ticket) or self._store.find_archived(ticket)
+        return book.by_ticket(ticket) or self._store.find_archived_ticket(ticket)
 
     # -- comparing with the broker
 
     def _observe(self, message: Observe, draft: Draft) -> Observed:
+        self._room.look()
         snapshot, book = message.snapshot, draft.book
         at = getattr(snapshot, "asked_at", None)
         if self._newest_look > self.clock.wall() + 1.0:
@@ -294,9 +355,3 @@ class Registry(GuardActor):
             symbol=action.symbol,
             detail=action.detail,
         )
-
-    def _back_up(self) -> dict[str, object]:
-        target = self._backup_to()
-        self._store.backup(target)
-        self.emit(Kind.BACKUP, path=str(target))
-        return {"backup": str(target), "trades": len(self._book.trades)}

@@ -1,4 +1,4 @@
-"""`status`, `trades`, `actions`, `alerts`, `health`: looking at the running guard."""
+"""`status`, `trades`, `actions`, `history`, `alerts`, `health`: looking at the running guard."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from console import show
 from console.ops import Body, Talk, ask, find, finish
 
 Place = Mapping[str, Any]  # the flags that say where the guard is
+Asked = Mapping[str, Any]  # the flags that say which records, by their names
 
 
 def _look(
@@ -38,19 +39,35 @@ def trades(given: Place, *, as_json: bool, patience: float) -> int:
     return _look(given, "/dtms/trades", show.trades, as_json=as_json, patience=patience)
 
 
-def actions(
-    given: Place, *, limit: int | None, ticket: int | None, as_json: bool, patience: float
-) -> int:
+def actions(given: Place, asked: Asked, *, as_json: bool, patience: float) -> int:
     """Show what was done and what happened, newest first."""
-    params = {"limit": limit, "ticket": ticket}
     return _look(
         given,
         "/dtms/actions",
         show.actions,
         as_json=as_json,
         patience=patience,
-        params={name: value for name, value in params.items() if value is not None},
+        params=_params(asked),
     )
+
+
+def history(given: Place, asked: Asked, *, days: bool, as_json: bool, patience: float) -> int:
+    """Show the trades that are over, or the sums by day of those that were compacted."""
+    return _look(
+        given,
+        "/dtms/history/days" if days else "/dtms/history",
+        show.days if days else show.history,
+        as_json=as_json,
+        patience=patience,
+        params=_params(asked),
+    )
+
+
+def _params(asked: Asked) -> dict[str, Any]:
+    """Return the question as the guard reads it; what was not given is left out."""
+    names = ("limit", "ticket", "identifier", "since", "until", "cursor")
+    params = {name: asked[name] for name in names if asked.get(name) is not None}
+    return {**params, "order": "oldest"} if asked.get("oldest_first") else params
 
 
 def alerts(given: Place, *, as_json: bool, patience: float) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from actors.events import Event
 from actors.mailbox import Counts
 from defence.alerts import Alert
+from defence.days import DaySummary
 from defence.errors import DtmsError
+from defence.history import Asked, Page
 from defence.orders import Action
 from defence.trade import Registration, Trade, TradeRecord
 from supervisors.overview import Health
@@ -98,10 +100,16 @@ class Guarded(Protocol):
         """Return one trade; raises `NotFound`."""
         ...
 
-    def actions(
-        self, limit: int = 100, ticket: int | None = None, *, timeout: float = 5.0
-    ) -> tuple[Action, ...]:
-        """Return the newest actions, newest first."""
+    def action_page(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[Action]:
+        """Return a page of actions; raises `Invalid`."""
+        ...
+
+    def history(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[TradeRecord]:
+        """Return a page of archived trades; raises `Invalid`."""
+        ...
+
+    def history_days(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[DaySummary]:
+        """Return a page of the sums by day; raises `Invalid`."""
         ...
 
     def alerts(self, *, timeout: float = 5.0) -> tuple[Alert, ...]:

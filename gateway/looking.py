@@ -7,8 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from defence.alerts import public_alert
+from defence.days import public_day
 from defence.errors import Invalid
+from defence.history import MAX_PAGE, Asked, query_of
 from defence.orders import public_action
+from defence.shape import MAX_ULONG
 from defence.trade import public_trade
 from gateway.bodies import Json
 from gateway.face import Guarded
@@ -20,7 +23,6 @@ from gateway.stream import EventResponse, Hub
 from supervisors.overview import Health
 
 PROBE = ["GET", "HEAD"]  # some orchestrators ask with HEAD
-MAX_ACTIONS = 1000
 _STATUS_WORDS = {200: "ready", 500: "failed"}
 
 
@@ -57,11 +59,21 @@ def look_routes(app: FastAPI, guard: Guarded, lane: Lane, hub: Hub, traffic: Tra
 
     @app.get("/dtms/actions")
     async def actions(request: Request) -> Response:
-        limit, ticket = _query(request, "limit"), _query(request, "ticket")
-        most = 100 if limit is None else whole(limit, "limit", 1, MAX_ACTIONS)
-        number = None if ticket is None else ticket_of(ticket)
-        found = await lane.run(lambda: guard.actions(most, number))
-        return Json({"actions": [public_action(one) for one in found]})
+        asked = _asked(request, "ticket")
+        found = await lane.run(lambda: guard.action_page(**asked))
+        return Json({"actions": [public_action(one) for one in found.items], "next": found.next})
+
+    @app.get("/dtms/history")
+    async def history(request: Request) -> Response:
+        asked = _asked(request, "ticket", "identifier")
+        found = await lane.run(lambda: guard.history(**asked))
+        return Json({"history": [public_trade(one) for one in found.items], "next": found.next})
+
+    @app.get("/dtms/history/days")
+    async def days(request: Request) -> Response:
+        asked = _asked(request)
+        found = await lane.run(lambda: guard.history_days(**asked))
+        return Json({"days": [public_day(one) for one in found.items], "next": found.next})
 
     @app.get("/dtms/alerts")
     async def alerts() -> Response:
@@ -82,6 +94,45 @@ def look_routes(app: FastAPI, guard: Guarded, lane: Lane, hub: Hub, traffic: Tra
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(exposition(guard, traffic), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _asked(request: Request, *numbers: str) -> Asked:
+    """Return what is asked of history, checked; `numbers` are what it can be asked by."""
+    asked: Asked = {}
+    known = {"limit", "since", "until", "cursor", "order", *numbers}
+    for name in request.query_params:
+        if name not in known:  # a filter that is misspelt must not answer with everything
+            raise Invalid(
+                "is no part of this question",
+                field=name[:64],
+                remedy=f"give any of {', '.join(sorted(known))}",
+            )
+    limit, order = _query(request, "limit"), _query(request, "order")
+    if limit is not None:
+        asked["limit"] = whole(limit, "limit", 1, MAX_PAGE)
+    if "ticket" in known and (ticket := _query(request, "ticket")) is not None:
+        asked["ticket"] = ticket_of(ticket)
+    if "identifier" in known and (number := _query(request, "identifier")) is not None:
+        asked["identifier"] = whole(number, "identifier", 1, MAX_ULONG)
+    if (since := _query(request, "since")) is not None:
+        asked["since"] = _plus(since)
+    if (until := _query(request, "until")) is not None:
+        asked["until"] = _plus(until)
+    if (cursor := _query(request, "cursor")) is not None:
+        asked["cursor"] = cursor
+    if order not in (None, "newest", "oldest"):
+        raise Invalid(
+            "is no order", field="order", value=order[:64], remedy="give newest or oldest"
+        )
+    if order == "oldest":
+        asked["oldest_first"] = True
+    query_of(**asked)  # refused here, before it takes a thread
+    return asked
+
+
+def _plus(text: str) -> str:
+    """Return a time whose zone's plus was not escaped, and so has come as a space."""
+    return text.replace(" ", "+") if "T" in text else text
 
 
 def _query(request: Request, name: str) -> str | None:

@@ -38,9 +38,10 @@ PAGE: Final = """<!doctype html>
 <section><h2>Trades</h2><div class="wide"><table id="trades"></table></div></section>
 <section><h2>Alerts</h2><div class="wide"><table id="alerts"></table></div></section>
 <section><h2>Actions</h2><div class="wide"><table id="actions"></table></div></section>
+<section><h2>History</h2><div class="wide"><table id="history"></table></div></section>
 </main>
-<noscript>This page needs JavaScript; the same is at /dtms/status, /dtms/trades, /dtms/alerts and
-/dtms/actions, and on the command line.</noscript>
+<noscript>This page needs JavaScript; the same is at /dtms/status, /dtms/trades, /dtms/alerts,
+/dtms/actions and /dtms/history, and on the command line.</noscript>
 </body>
 </html>
 """
@@ -77,6 +78,8 @@ const TABLES = {
     "standing", "state", "result_r", "managed_by", "registered_at", "updated_at"],
   alerts: ["severity", "title", "text", "count", "last_at", "told", "acknowledged_at"],
   actions: ["at", "ticket", "symbol", "kind", "detail", "step", "outcome", "retcode", "price"],
+  history: ["closed_at", "ticket", "symbol", "direction", "initial_volume", "entry_price",
+    "close_price", "close_profit", "result_r", "standing", "close_reason"],
 };
 const MOODS = {
   ready: "good", critical: "bad", escalated: "bad", stopped: "bad", WARNING_L1: "odd",
@@ -154,6 +157,7 @@ async function refresh() {
       show("/dtms/trades", "trades"),
       show("/dtms/alerts", "alerts"),
       show("/dtms/actions?limit=50", "actions"),
+      show("/dtms/history?limit=20", "history"),
     ]);
     document.getElementById("asked").textContent = `as of ${new Date().toLocaleTimeString()}`;
   } catch (error) {

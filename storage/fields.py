@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from defence.alerts import Alert, Severity
 from defence.broker import Direction
+from defence.days import DaySummary
 from defence.orders import Action, Intent, IntentKind, Outcome, OutcomeKind, PendingIntent
 from defence.trade import Standing, Step, TradeRecord, TradeState
 from storage.reading import (
@@ -247,6 +248,45 @@ def action_from(fields: Fields) -> Action:
         intent=None if intent is None else intent_from(intent),
         outcome=None if outcome is None else outcome_from(outcome),
     )
+
+
+def day_fields(summary: DaySummary) -> Fields:
+    """Return what is stored of a day's summary."""
+    return {
+        "day": summary.day,
+        "symbol": summary.symbol,
+        "closed": summary.closed,
+        "won": summary.won,
+        "lost": summary.lost,
+        "unexplained": summary.unexplained,
+        "profit": summary.profit,
+        "volume": summary.volume,
+        "r_sum": summary.r_sum,
+        "r_count": summary.r_count,
+        "actions": {kind: dict(outcomes) for kind, outcomes in summary.actions.items()},
+    }
+
+
+def day_from(fields: Fields) -> DaySummary:
+    """Return the summary that was stored."""
+    kinds = inner(fields, "actions") or {}
+    return DaySummary(
+        day=whole(fields, "day"),
+        symbol=text(fields, "symbol"),
+        closed=whole(fields, "closed", 0),
+        won=whole(fields, "won", 0),
+        lost=whole(fields, "lost", 0),
+        unexplained=whole(fields, "unexplained", 0),
+        profit=number(fields, "profit", 0.0),
+        volume=number(fields, "volume", 0.0),
+        r_sum=number(fields, "r_sum", 0.0),
+        r_count=whole(fields, "r_count", 0),
+        actions={kind: _tally(inner(kinds, kind) or {}) for kind in kinds},
+    )
+
+
+def _tally(outcomes: Fields) -> dict[str, int]:
+    return {outcome: whole(outcomes, outcome) for outcome in outcomes}
 
 
 def alert_fields(alert: Alert) -> Fields:

@@ -7,10 +7,10 @@ import struct
 from typing import Final
 
 from defence.errors import Invalid
+from defence.history import MOMENT_MAX
 
 _U64: Final = struct.Struct(">Q")
 _U64_MAX: Final = 2**64 - 1
-MOMENT_MAX: Final = 1e11  # seconds; the year 5138, far beyond any sane clock
 
 
 def number_key(number: int, *, field: str) -> bytes:

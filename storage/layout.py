@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from storage.audited import control_from, entry_from
-from storage.fields import action_from, alert_from, pending_from, trade_from
+from storage.fields import action_from, alert_from, day_from, pending_from, trade_from
 from storage.reading import number
 from storage.records import Fields
 
@@ -15,17 +15,21 @@ LOCK_FILE: Final = "lock.mdb"
 
 META: Final = "meta"  # in every environment: its format, and single facts
 FORMAT_KEY: Final = b"format"
-FORMAT: Final = 1  # of the databases and keys; records carry a schema of their own
+BIRTH_KEY: Final = b"birth"  # a random id: which environment this is, copies included
+SEQUENCE_KEY: Final = b"sequence"  # how many commits it has seen
+ACCOUNT_KEY: Final = b"account"
+# of the databases and keys, by environment; records carry a schema of their own
+FORMATS: Final[Mapping[str, int]] = {"trades": 2, "ledger": 1, "outbox": 1, "audit": 1}
 
 TRADES: Final = "trades"  # identifier -> trade, active or released
 HISTORY: Final = "history"  # time archived, identifier -> trade
-HISTORY_IDS: Final = "history_ids"  # identifier, time archived -> {}
+HISTORY_IDS: Final = "history_ids"  # identifier, key in history -> {}
+HISTORY_TICKETS: Final = "history_tickets"  # ticket, key in history -> {}
+DAYS: Final = "days"  # UTC day, symbol -> summary of what was compacted
 INTENTS: Final = "intents"  # id -> pending intent
 ACTIONS: Final = "actions"  # time, number -> action
 ACTION_IDS: Final = "action_ids"  # id -> key in actions
 ACTION_TICKETS: Final = "action_tickets"  # ticket, key in actions -> {}
-APPLIED: Final = "applied"  # id of a message -> its number
-APPLIED_ORDER: Final = "applied_order"  # number -> id of a message
 
 CHARGES: Final = "charges"  # child, 0, time, number -> charge
 
@@ -46,6 +50,7 @@ PARSERS: Final[Mapping[str, Callable[[Fields], object]]] = {
     HISTORY: trade_from,
     INTENTS: pending_from,
     ACTIONS: action_from,
+    DAYS: day_from,
     ALERTS: alert_from,
     CHARGES: charge_from,
     ENTRIES: entry_from,

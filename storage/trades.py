@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from defence.days import DaySummary
 from defence.errors import AccountRefused, Fault
+from defence.history import Page, Query
 from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent
 from defence.trade import TradeRecord
+from storage.compaction import STEP, Compacted, Resume, compact, forget_trade
 from storage.environment import MAP_SIZE, Change, Environment, View
 from storage.fields import (
     action_fields,
@@ -25,36 +29,37 @@ from storage.fields import (
     trade_fields,
     trade_from,
 )
+from storage.history import NUMBER, action_page, day_page, indexed, trade_page
 from storage.keys import moment_key, number_key, text_key
 from storage.layout import (
+    ACCOUNT_KEY,
     ACTION_IDS,
     ACTION_TICKETS,
     ACTIONS,
-    APPLIED,
-    APPLIED_ORDER,
+    DAYS,
     HISTORY,
     HISTORY_IDS,
+    HISTORY_TICKETS,
     INTENTS,
     META,
     TRADES,
 )
-from storage.reading import text, whole
+from storage.reading import number, text, whole
+from storage.walk import newest_key
 
 DATABASES: Final = (
     TRADES,
     HISTORY,
     HISTORY_IDS,
+    HISTORY_TICKETS,
+    DAYS,
     INTENTS,
     ACTIONS,
     ACTION_IDS,
     ACTION_TICKETS,
-    APPLIED,
-    APPLIED_ORDER,
 )
-APPLIED_KEPT: Final = 4096  # newest ids of applied messages; retries are minutes apart, not days
 
-_ACCOUNT: Final = b"account"
-_SEQUENCE: Final = b"sequence"
+_COMPACTED: Final = b"compacted"  # when compaction last came to its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,6 @@ class Batch:
     intents: Sequence[PendingIntent] = ()
     outcomes: Sequence[Outcome] = ()
     actions: Sequence[Action] = ()
-    applied: Sequence[str] = ()  # ids of messages whose effect is in this batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +138,7 @@ class TradeStore:
                     remedy="choose another data folder for this account",
                 )
             if bound is None:
-                change.put(META, _ACCOUNT, {"login": login, "server": server})
+                change.put(META, ACCOUNT_KEY, {"login": login, "server": server})
             return bound is None
 
         with self._env.read() as view:
@@ -147,8 +151,7 @@ class TradeStore:
 
     def sequence(self) -> int:
         """Return the number of the newest commit, 0 for a new store."""
-        with self._env.read() as view:
-            return _sequence(view)
+        return self._env.sequence
 
     def load(self) -> tuple[dict[int, TradeRecord], dict[str, PendingIntent]]:
         """Return trades by identifier (active and released) and pending intents by id."""
@@ -167,40 +170,38 @@ class TradeStore:
         """
 
         def work(change: Change) -> Committed:
-            sequence = _sequence(change) + 1
-            change.put(META, _SEQUENCE, {"n": sequence})
             unmatched = [
-                missing for batch in batches for missing in _apply(change, batch, sequence)
+                missing for batch in batches for missing in _apply(change, batch, change.sequence)
             ]
-            return Committed(sequence=sequence, unmatched=tuple(unmatched))
+            return Committed(sequence=change.sequence, unmatched=tuple(unmatched))
 
         return self._env.run(work)
 
-    def was_applied(self, message_id: str) -> bool:
-        """Whether a message is among the newest APPLIED_KEPT ones that were applied."""
-        with self._env.read() as view:
-            return view.has(APPLIED, text_key(message_id, field="message_id"))
-
     def actions(self, limit: int = 100, ticket: int | None = None) -> list[Action]:
         """Return the newest actions, newest first, of one ticket if asked."""
-        found: list[Action] = []
-        if limit <= 0:
-            return found
         with self._env.read() as view:
             if ticket is None:
-                for _, fields in view.items(ACTIONS, newest_first=True):
-                    found.append(action_from(fields))
-                    if len(found) == limit:
-                        break
-                return found
-            prefix = number_key(ticket, field="ticket")
-            for key, _ in view.items(ACTION_TICKETS, prefix=prefix, newest_first=True):
-                fields_or_none = view.get(ACTIONS, key[len(prefix) :])
-                if fields_or_none is not None:
-                    found.append(action_from(fields_or_none))
-                if len(found) == limit:
-                    break
-        return found
+                rows = (fields for _, fields in view.items(ACTIONS, newest_first=True))
+            else:
+                prefix = number_key(ticket, field="ticket")
+                keys = view.items(ACTION_TICKETS, prefix=prefix, newest_first=True)
+                rows = (indexed(view, ACTIONS, key[NUMBER:]) for key, _ in keys)
+            return [action_from(fields) for fields in islice(rows, max(0, limit))]
+
+    def find_actions(self, query: Query) -> Page[Action]:
+        """Return a page of actions. Raises Invalid for another question's cursor."""
+        with self._env.read() as view:
+            return action_page(view, query)
+
+    def find_history(self, query: Query) -> Page[TradeRecord]:
+        """Return a page of archived trades. Raises Invalid for another question's cursor."""
+        with self._env.read() as view:
+            return trade_page(view, query)
+
+    def find_days(self, query: Query) -> Page[DaySummary]:
+        """Return a page of the sums by day. Raises Invalid for another question's cursor."""
+        with self._env.read() as view:
+            return day_page(view, query)
 
     def action(self, action_id: str) -> Action | None:
         """Return the action with that id (an intent's id for an order), None if there is none."""
@@ -211,31 +212,40 @@ class TradeStore:
 
     def archived(self, limit: int = 100, identifier: int | None = None) -> list[TradeRecord]:
         """Return archived trades, the newest first, of one identifier if asked."""
-        found: list[TradeRecord] = []
         with self._env.read() as view:
             if identifier is None:
                 rows = (fields for _, fields in view.items(HISTORY, newest_first=True))
-                for fields in rows:
-                    if len(found) >= limit:
-                        break
-                    found.append(trade_from(fields))
-                return found
-            prefix = number_key(identifier, field="identifier")
-            for key, _ in view.items(HISTORY_IDS, prefix=prefix, newest_first=True):
-                if len(found) >= limit:
-                    break
-                kept = view.get(HISTORY, key[len(prefix) :] + prefix)
-                if kept is not None:
-                    found.append(trade_from(kept))
-        return found
+            else:
+                prefix = number_key(identifier, field="identifier")
+                keys = view.items(HISTORY_IDS, prefix=prefix, newest_first=True)
+                rows = (indexed(view, HISTORY, key[NUMBER:]) for key, _ in keys)
+            return [trade_from(fields) for fields in islice(rows, max(0, limit))]
 
     def find_archived(self, identifier: int) -> TradeRecord | None:
         """Return the newest archived trade of an identifier, None if there is none."""
         return next(iter(self.archived(1, identifier)), None)
 
-    def backup(self, target: Path) -> None:
-        """Write a verified copy into the new folder `target`; see `Environment.backup`."""
-        self._env.backup(target)
+    def find_archived_ticket(self, ticket: int) -> TradeRecord | None:
+        """Return the newest archived trade with that ticket (or identifier), None if none."""
+        return next(iter(self.find_history(Query(limit=1, ticket=ticket)).items), None)
+
+    def compact(self, before: float, resume: Resume | None = None, limit: int = STEP) -> Compacted:
+        """Compact up to `limit` records from before a moment, in one durable transaction.
+
+        `before` in UTC epoch seconds; `resume` is where the last step ended.
+        Raises StoreFull, Damaged or FolderRefused; then nothing has changed.
+        """
+        return self._env.run(lambda change: compact(change, before, resume or Resume(), limit))
+
+    def compacted_at(self) -> float | None:
+        """Return when compaction last came to its end (UTC epoch seconds), None if never."""
+        with self._env.read() as view:
+            fields = view.get(META, _COMPACTED)
+        return None if fields is None else number(fields, "at")
+
+    def note_compacted(self, at: float) -> None:
+        """Write when compaction came to its end; durable at return."""
+        self._env.run(lambda change: change.put(META, _COMPACTED, {"at": at}))
 
     def close(self) -> None:
         """Close; a second time does nothing."""
@@ -243,13 +253,8 @@ class TradeStore:
 
 
 def _account(view: View) -> tuple[int, str] | None:
-    fields = view.get(META, _ACCOUNT)
+    fields = view.get(META, ACCOUNT_KEY)
     return None if fields is None else (whole(fields, "login"), text(fields, "server"))
-
-
-def _sequence(view: View) -> int:
-    fields = view.get(META, _SEQUENCE)
-    return 0 if fields is None else whole(fields, "n")
 
 
 def _place(view: View, action_id: str) -> bytes | None:
@@ -277,27 +282,32 @@ def _apply(change: Change, batch: Batch, sequence: int) -> list[str]:
     ]
     for action in batch.actions:
         _record(change, action, sequence)
-    for message_id in batch.applied:
-        _remember(change, message_id)
     return unmatched
 
 
 def _archive(change: Change, trade: TradeRecord) -> None:
-    number = number_key(trade.identifier, field="identifier")
-    at = moment_key(
-        trade.updated_at if trade.closed_at is None else trade.closed_at, field="closed_at"
-    )
-    newest = next(change.items(HISTORY_IDS, prefix=number, newest_first=True), None)
+    identifier = number_key(trade.identifier, field="identifier")
+    ticket = number_key(trade.ticket, field="ticket")
+    at = trade.updated_at if trade.closed_at is None else trade.closed_at
+    newest = newest_key(change, HISTORY_IDS, identifier)
     if newest is not None:
-        place = newest[0][len(number) :] + number
-        fields = change.get(HISTORY, place)
+        place = newest[NUMBER:]
+        known = trade_from(indexed(change, HISTORY, place))
         # the same registration archived twice is one line of history
-        if fields is not None and _same_registration(trade_from(fields), trade):
-            change.delete(HISTORY, place)
-            change.delete(HISTORY_IDS, newest[0])
-    change.put(HISTORY, at + number, trade_fields(trade))
-    change.put(HISTORY_IDS, number + at, {})
-    change.delete(TRADES, number)
+        if _same_registration(known, trade):
+            forget_trade(change, place, known.identifier, known.ticket)
+    place = moment_key(at, field="closed_at") + identifier
+    while change.has(HISTORY, place):  # another registration, archived in the same microsecond
+        place = _just_after(place[:NUMBER]) + identifier
+    change.put(HISTORY, place, trade_fields(trade))
+    change.put(HISTORY_IDS, identifier + place, {})
+    change.put(HISTORY_TICKETS, ticket + place, {})
+    change.delete(TRADES, identifier)
+
+
+def _just_after(moment: bytes) -> bytes:
+    """Return the key of the next microsecond."""
+    return number_key(int.from_bytes(moment, "big") + 1, field="closed_at")
 
 
 def _same_registration(one: TradeRecord, other: TradeRecord) -> bool:
@@ -328,31 +338,21 @@ def _settle(change: Change, outcome: Outcome, sequence: int) -> bool:
 
 
 def _record(change: Change, action: Action, sequence: int) -> None:
+    ticket = number_key(action.ticket, field="ticket")
+    at = moment_key(action.at, field="at")
     place = _place(change, action.id)
     if place is not None:  # told again, or resolved: the same line says the newest
-        old = change.get(ACTIONS, place)
-        if old is not None:
-            ticket = number_key(action_from(old).ticket, field="ticket")
-            change.delete(ACTION_TICKETS, ticket + place)
-    else:
+        known = action_from(indexed(change, ACTIONS, place))
+        change.delete(ACTION_TICKETS, number_key(known.ticket, field="ticket") + place)
+        if not place.startswith(at):
+            change.delete(ACTIONS, place)
+            place = None
+    if place is None:
         # the number keeps apart what has the same microsecond
-        nth = change.count(ACTIONS)
-        place = moment_key(action.at, field="at") + number_key(sequence, field="sequence")
-        place += number_key(nth, field="at")
+        stem = at + number_key(sequence, field="sequence")
+        newest = newest_key(change, ACTIONS, stem)
+        nth = 0 if newest is None else int.from_bytes(newest[-NUMBER:], "big") + 1
+        place = stem + number_key(nth, field="at")
         change.put(ACTION_IDS, text_key(action.id, field="id"), {"key": place})
     change.put(ACTIONS, place, action_fields(action))
-    change.put(ACTION_TICKETS, number_key(action.ticket, field="ticket") + place, {})
-
-
-def _remember(change: Change, message_id: str) -> None:
-    key = text_key(message_id, field="applied")
-    if change.has(APPLIED, key):
-        return
-    newest = next(change.items(APPLIED_ORDER, newest_first=True), None)
-    nth = 0 if newest is None else int.from_bytes(newest[0], "big") + 1
-    change.put(APPLIED_ORDER, number_key(nth, field="applied"), {"id": message_id})
-    change.put(APPLIED, key, {"n": nth})
-    while change.count(APPLIED) > APPLIED_KEPT:
-        oldest, fields = next(change.items(APPLIED_ORDER))
-        change.delete(APPLIED_ORDER, oldest)
-        change.delete(APPLIED, text_key(text(fields, "id"), field="applied"))
+    change.put(ACTION_TICKETS, ticket + place, {})

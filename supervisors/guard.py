@@ -10,20 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields as fields_of
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from pykka import Future
+from typing import Self, Unpack
 
 from actors.events import EventStream
 from actors.mailbox import Counts, Lane
 from actors.messages import (
     CheckHealth,
     Command,
+    FindActions,
+    FindDays,
+    FindHistory,
     GetTrade,
-    ListActions,
     ListAlerts,
     ListTrades,
-    Register,
     Release,
     TakeSnapshot,
 )
@@ -33,19 +32,20 @@ from actors.runtime import Runtime
 from actors.threads import ThreadRuntime
 from defence.alerts import Alert
 from defence.broker import Snapshot, Unknown
+from defence.days import DaySummary
 from defence.errors import (
     BrokerUnknown,
     DeadlinePassed,
     DtmsError,
     Invalid,
-    NotReady,
     StartRefused,
-    Stopped,
 )
+from defence.history import Asked, Page, query_of
 from defence.orders import Action
-from defence.registration import check_shape
 from defence.trade import Registration, Trade, TradeRecord, iso, public_trade
+from storage.folder import TOKEN
 from supervisors.children import VITAL, silence_after
+from supervisors.enlisting import Enlisting, terminal_silent
 from supervisors.house import House
 from supervisors.overview import Health, Overview, Seen, health
 from supervisors.settings import Settings
@@ -75,10 +75,12 @@ class Guard:
         self._runtime: Runtime = runtime or ThreadRuntime()
         self.events = EventStream(self._runtime.clock)
         self._overview = Overview()
+        self._token: tuple[tuple[int, ...], str] | None = None
         self.events.add_fold(self._overview)
         self._house = House(
             self.settings, self._runtime, self.events, self.points, terminal, self._overview
         )
+        self._enlisting = Enlisting(self._house, self._overview, self._runtime)
 
     # -- life
 
@@ -135,8 +137,20 @@ class Guard:
         return self._house.premises.path
 
     def token(self) -> str:
-        """Return the bearer token: the configured one, else the data folder's."""
-        return self._house.premises.token()
+        """Return the bearer token: the configured one, else the data folder's.
+
+        Asked for with each request: the file is read again only when it has changed.
+        """
+        if self.settings.token is not None:
+            return self.settings.token.get_secret_value()
+        premises = self._house.premises
+        shape = shape_of(premises.folder.path / TOKEN)
+        kept = self._token
+        if kept is not None and shape is not None and kept[0] == shape:
+            return kept[1]
+        token = premises.token()
+        self._token = None if shape is None else (shape, token)
+        return token
 
     def __enter__(self) -> Self:
         return self.start()
@@ -160,10 +174,7 @@ class Guard:
         `NotFound`, `Conflict`; `NotReady`, `BrokerUnknown`, `MailboxFull`,
         `StoreFull` or `DeadlinePassed`, after which it may be sent again.
         """
-        answer = self.register_many([trade], request_ids=[request_id], timeout=timeout)[0]
-        if isinstance(answer, DtmsError):
-            raise answer
-        return answer
+        return self._enlisting.one(trade, request_id, timeout)
 
     def register_many(
         self,
@@ -173,40 +184,7 @@ class Guard:
         timeout: float = 10.0,
     ) -> list[Registration | DtmsError]:
         """Register several trades on one read of the broker; a refusal stands in its place."""
-        self._must_accept()
-        ids = request_ids or [None] * len(trades)
-        answers: list[Registration | DtmsError | Future[Any]] = []
-        checked: list[Trade | DtmsError] = []
-        for trade in trades:
-            try:
-                checked.append(check_shape(trade))
-            except DtmsError as error:
-                checked.append(error)
-        if not any(isinstance(one, Trade) for one in checked):
-            return [one for one in checked if isinstance(one, DtmsError)]
-        snapshot = self.snapshot(timeout=timeout)
-        registry = self._house.address(REGISTRY)
-        for one, request_id in zip(checked, ids, strict=True):
-            if isinstance(one, DtmsError):
-                answers.append(one)
-                continue
-            message = Register(request_id or self._runtime.new_id(), one, snapshot)
-            try:
-                answers.append(registry.ask_later(message, timeout=timeout))
-            except DtmsError as error:
-                answers.append(error)
-        return [self._collect(answer, timeout) for answer in answers]
-
-    def _collect(
-        self, answer: Registration | DtmsError | Future[Any], timeout: float
-    ) -> Registration | DtmsError:
-        if not isinstance(answer, Future):
-            return answer
-        try:
-            registration: Registration = self._house.wait(answer, timeout, REGISTRY)
-        except DtmsError as error:
-            return error
-        return registration
+        return self._enlisting.many(trades, request_ids, timeout)
 
     def register_fields(
         self, fields: Mapping[str, object], request_id: str | None = None, timeout: float = 10.0
@@ -217,7 +195,7 @@ class Guard:
 
     def release(self, ticket: int, *, by: str = "host", timeout: float = 10.0) -> TradeRecord:
         """Give a trade back to its user: it is not touched and not adopted again."""
-        self._must_accept()
+        self._enlisting.must_accept()
         record: TradeRecord = self._house.ask(REGISTRY, Release(ticket, by), timeout)
         return record
 
@@ -235,8 +213,23 @@ class Guard:
         self, limit: int = 100, ticket: int | None = None, *, timeout: float = 5.0
     ) -> tuple[Action, ...]:
         """Return the newest actions, newest first."""
-        message = ListActions(limit, ticket)
-        found: tuple[Action, ...] = self._house.ask(REGISTRY, message, timeout)
+        return self.action_page(limit=limit, ticket=ticket, timeout=timeout).items
+
+    def action_page(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[Action]:
+        """Return a page of actions; `asked` as `defence.history.query_of` takes it."""
+        message = FindActions(query_of(**asked))
+        found: Page[Action] = self._house.ask(REGISTRY, message, timeout)
+        return found
+
+    def history(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[TradeRecord]:
+        """Return a page of archived trades; `asked` as `defence.history.query_of` takes it."""
+        message = FindHistory(query_of(**asked))
+        found: Page[TradeRecord] = self._house.ask(REGISTRY, message, timeout)
+        return found
+
+    def history_days(self, *, timeout: float = 5.0, **asked: Unpack[Asked]) -> Page[DaySummary]:
+        """Return a page of the sums by day of what was compacted, newest day first."""
+        found: Page[DaySummary] = self._house.ask(REGISTRY, FindDays(query_of(**asked)), timeout)
         return found
 
     def alerts(self, *, timeout: float = 5.0) -> tuple[Alert, ...]:
@@ -249,9 +242,7 @@ class Guard:
         try:
             read = self._house.ask(CONNECTOR, TakeSnapshot(), timeout)
         except DeadlinePassed as error:
-            raise BrokerUnknown(
-                f"the terminal does not answer: {error.message}", remedy="try again in a moment"
-            ) from None
+            raise terminal_silent(error) from None
         if isinstance(read, Unknown):
             raise BrokerUnknown(
                 f"the broker cannot be read: {read.reason}", remedy="try again in a moment"
@@ -343,6 +334,9 @@ class Guard:
                 "took": seen.cycle_facts.get("took"),
             },
             "reconciled_at": iso(seen.reconciled_at),
+            "backup": None
+            if seen.backup is None
+            else {"at": iso(seen.backup["at"]), "path": seen.backup["path"]},
             "children": {name: self._child(name, seen) for name in seen.children},
         }
 
@@ -362,24 +356,14 @@ class Guard:
             "parked": view.parked,
         }
 
-    def _must_accept(self) -> None:
-        """Refuse while nobody may be told that a trade is guarded.
 
-        A child that is being restarted is no reason: its mailbox is open, and
-        the answer comes from its next incarnation.
-        """
-        seen = self._overview.seen
-        if self._house.over or seen.phase in ("stopping", "stopped", "died", "refused"):
-            raise Stopped(
-                f"the guard is over: {seen.cause or seen.phase}", remedy="start a new one"
-            )
-        if seen.phase != "ready":
-            raise NotReady(f"the guard is {seen.phase}", remedy="try again when it is ready")
-        down = [n for n in VITAL if seen.children[n].state is ChildState.ESCALATED]
-        if down:
-            raise NotReady(
-                f"{', '.join(down)} is down", remedy=f"ctl reset-budget {down[0]}, then try again"
-            )
+def shape_of(path: Path) -> tuple[int, ...] | None:
+    """Return what differs when a file was written anew, None if it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode
 
 
 def trade_from(fields: Mapping[str, object]) -> Trade:

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     check_every: float = Field(1.0, gt=0)
     stop_timeout: float = Field(5.0, gt=0)
     reconcile_every: float = Field(300.0, gt=0)
+    backup_every: float = Field(3600.0, ge=0)  # 0: on demand only
+    backups_kept: int = Field(24, ge=1)
+    history_days: float = Field(90.0, ge=0)  # until details become sums by day; 0: never
     alert_repeat: float = Field(300.0, gt=0)
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # of apprise; they hold secrets
     quote_stale_after: float = Field(120.0, gt=0)

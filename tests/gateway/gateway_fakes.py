@@ -13,7 +13,9 @@ from actors.events import EventStream
 from actors.mailbox import Counts
 from defence.alerts import Alert, Severity
 from defence.broker import Direction
+from defence.days import DaySummary
 from defence.errors import DtmsError, NotFound
+from defence.history import Page
 from defence.orders import Action
 from defence.trade import Registration, Standing, Trade, TradeRecord, TradeState, public_trade
 from gateway.server import Gateway
@@ -68,6 +70,7 @@ class FakeGuard:
         self.calls: list[tuple[str, Any]] = []
         self.threads: dict[str, str] = {}
         self.how_many = 1
+        self.next: str | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.inside = 0
@@ -119,6 +122,7 @@ class FakeGuard:
                 "intents": 0,
                 "took": 0.25,
             },
+            "backup": {"at": "2026-01-02T03:00:00.000+00:00", "path": "/b/1"},
             "children": {"monitor": child, "registry": {**child, "state": "escalated"}},
         }
 
@@ -168,21 +172,36 @@ class FakeGuard:
             raise NotFound("no such trade", field="ticket", value=ticket)
         return a_record()
 
-    def actions(
-        self, limit: int = 100, ticket: int | None = None, *, timeout: float = 5.0
-    ) -> tuple[Action, ...]:
-        self._called("actions", limit, ticket)
-        return (
-            Action(
-                id="a1",
-                at=1_700_000_000.0,
-                identifier=TICKET,
-                ticket=TICKET,
-                symbol="EURUSD",
-                kind="registered",
-                detail=HOSTILE,
-            ),
+    def action_page(self, *, timeout: float = 5.0, **asked: Any) -> Page[Action]:
+        self._called("actions", asked.get("limit", 100), asked.get("ticket"))
+        action = Action(
+            id="a1",
+            at=1_700_000_000.0,
+            identifier=TICKET,
+            ticket=TICKET,
+            symbol="EURUSD",
+            kind="registered",
+            detail=HOSTILE,
         )
+        return Page((action,), self.next)
+
+    def history(self, *, timeout: float = 5.0, **asked: Any) -> Page[TradeRecord]:
+        self._called("history", asked)
+        closed = a_record(
+            symbol=HOSTILE,
+            standing=Standing.CLOSED,
+            closed_at=1_700_000_000.0,
+            close_reason="sl",
+            close_profit=-2.5,
+        )
+        return Page((closed,), self.next)
+
+    def history_days(self, *, timeout: float = 5.0, **asked: Any) -> Page[DaySummary]:
+        self._called("history_days", asked)
+        summary = DaySummary(
+            day=19_675, symbol=HOSTILE, closed=2, won=1, actions={"move_stop": {"done": 3}}
+        )
+        return Page((summary,), self.next)
 
     def alerts(self, *, timeout: float = 5.0) -> tuple[Alert, ...]:
         self._called("alerts")

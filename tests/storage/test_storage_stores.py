@@ -14,9 +14,9 @@ from storage_samples import T0, action, alert, intent, trade, unhurried
 from defence.errors import AccountRefused, Invalid
 from defence.orders import Outcome, OutcomeKind, PendingIntent
 from defence.trade import Standing
-from storage import trades as trades_module
 from storage.audit import AuditEntry, AuditStore, ControlState
 from storage.audited import HIDDEN
+from storage.backups import take
 from storage.ledger import LedgerStore
 from storage.outbox import OutboxStore
 from storage.trades import Batch, TradeStore
@@ -219,16 +219,6 @@ def test_a_moment_that_is_none_is_invalid(store: TradeStore, at: float) -> None:
         store.commit(Batch(actions=[action(at=at)]))
 
 
-def test_applied_messages_are_remembered_but_not_for_ever(
-    store: TradeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trades_module, "APPLIED_KEPT", 3)
-    for number in range(5):
-        store.commit(Batch(applied=[f"m{number}", f"m{number}"]))
-    store.commit(Batch(applied=["m4"]))
-    assert [n for n in range(6) if store.was_applied(f"m{n}")] == [2, 3, 4]
-
-
 def test_a_store_belongs_to_one_account(store: TradeStore, tmp_path: Path) -> None:
     store.bind(77, "Demo")
     store.bind(77, "Demo")
@@ -260,12 +250,13 @@ def test_the_folder_hears_of_the_account_first(tmp_path: Path) -> None:
 def test_a_backup_of_the_trades(store: TradeStore, tmp_path: Path) -> None:
     store.bind(77, "Demo")
     store.commit(Batch(trades=[trade(1)], actions=[action()]))
-    store.backup(tmp_path / "copy")
-    copy = TradeStore.open(tmp_path / "copy")
+    made = take(tmp_path / "backups", [store.environment], T0)
+    copy = TradeStore.open(made.path / "trades")
     assert copy.load() == store.load()
-    assert copy.account() == (77, "Demo")
+    assert copy.account() == made.account == (77, "Demo")
     assert copy.actions() == store.actions()
-    assert copy.sequence() == 1
+    assert copy.sequence() == store.sequence() == made.copies["trades"].sequence
+    assert copy.environment.birth == store.environment.birth
     copy.close()
 
 
