@@ -6,34 +6,46 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from actors.actor import Context, GuardActor
+from actors.actor import Context, Forwarded, GuardActor
 from actors.events import Kind
-from actors.mailbox import Letter
+from actors.flattening import Flattening
+from actors.mailbox import Lane, Letter
 from actors.messages import (
+    Answer,
     Connect,
+    Enlist,
+    EnlistMany,
     Execute,
     Flatten,
+    FlattenJournalled,
+    FlattenLate,
+    FlattenOn,
     Freeze,
     LookUpHistory,
     Reconcile,
-    RecordFlattened,
-    RecordOutcome,
+    Register,
+    RegisterMany,
     TakeSnapshot,
 )
-from actors.names import MONITOR, RECOVERY, REGISTRY
+from actors.names import RECOVERY, REGISTRY
 from actors.runtime import Timer
-from defence.broker import Account, Known, MarginMode, Position, Quote, Snapshot, Unknown
-from defence.errors import DtmsError, Fault, StartRefused, TerminalRefused
-from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
-from terminals.lease import Lease, Permit
-from terminals.ordering import delete_pending, execute
+from actors.sending import Sending
+from defence.broker import (
+    Account,
+    Glance,
+    Quote,
+    Snapshot,
+    TerminalState,
+    Unknown,
+)
+from defence.errors import BrokerUnknown, DtmsError, Fault, StartRefused, TerminalRefused
+from defence.orders import Intent, Outcome
+from terminals.glancing import Pace, glance
+from terminals.order_fates import Expected, with_order_fates
 from terminals.protocol import Terminal
 from terminals.reading import (
     SymbolCache,
-    account_check,
     account_of,
-    pending_orders,
-    quote_of,
     read_histories,
     take_snapshot,
     terminal_state_of,
@@ -67,16 +79,23 @@ class MT5Connector(GuardActor):
         super().__init__(context)
         self._settings = settings
         self._symbols = SymbolCache()
+        self._pace = Pace()
         self._attempt = 0
         self._account: Account | None = None
         self._lost: str | None = None
         self._reconnecting = False
         self._next_try: Timer | None = None
-        self._frozen: str | None = None
         # A later incarnation says it anew, whatever its forerunner said last.
         self._cannot_act: str | None = None if context.incarnation == 1 else ""
         self._seen: dict[str, Quote] = {}
         self._terminal: Terminal | None = None
+        self._sending = Sending(
+            self,
+            terminal=lambda: self.terminal,
+            account=lambda: self._account,
+            symbols=self._symbols,
+        )
+        self._flattening = Flattening(self, look=self._look_for_ops, send=self._send_for_ops)
 
     def on_start(self) -> None:
         """Begin to connect; ready once the terminal answers for the right account."""
@@ -85,7 +104,8 @@ class MT5Connector(GuardActor):
         self.tell(self.context.name, Connect())
 
     def on_stop(self) -> None:
-        """Disconnect from the terminal."""
+        """Disconnect from the terminal; a flatten that waits is left to whoever comes next."""
+        self._flattening.stop()
         if self._terminal is not None:
             self._terminal.shutdown()
 
@@ -101,27 +121,45 @@ class MT5Connector(GuardActor):
         match message:
             case TakeSnapshot():
                 return self._snapshot()
+            case Enlist() | EnlistMany():
+                return self._enlist([message])[0]
             case Execute():
-                self._execute(message.intent)
+                self._sending.execute(message.intent)
             case LookUpHistory():
                 return self._histories(message.identifiers)
             case Connect():
                 self._connect()
             case Freeze():
-                self._frozen = f"frozen by {message.by}" if message.frozen else None
+                self._sending.frozen = f"frozen by {message.by}" if message.frozen else None
                 return {"frozen": message.frozen}
             case Flatten():
-                return self._flatten(message)
+                return self._flattening.begin(message, self.terminal)
+            case FlattenLate():
+                return self._flattening.late(message)
+            case FlattenJournalled():
+                self._flattening.journalled(message)
+            case FlattenOn():
+                return self._flattening.step(message)
             case _:
                 return super().receive(message)
         return None
 
+    def on_answer(self, answer: Answer) -> None:
+        """Take the Registry's word about the orders of a flatten."""
+        self._flattening.answered(answer)
+
     def receive_batch(self, letters: Sequence[Letter]) -> list[object]:
-        """Answer all callers that wait for a snapshot with one read of the broker."""
+        """Answer all callers that wait for a look with one read of the broker."""
+        asked = [one.message for one in letters if isinstance(one.message, Enlist | EnlistMany)]
+        if len(asked) == len(letters):
+            return self._enlist(asked)
+        enlisted = iter(self._enlist(asked))
         shared: Snapshot | Unknown | None = None
         answers: list[object] = []
         for letter in letters:
-            if isinstance(letter.message, TakeSnapshot):
+            if isinstance(letter.message, Enlist | EnlistMany):
+                answers.append(next(enlisted))
+            elif isinstance(letter.message, TakeSnapshot):
                 if shared is None:
                     shared = self._snapshot()
                 answers.append(shared)
@@ -230,15 +268,58 @@ class MT5Connector(GuardActor):
             symbols=self._symbols,
         )
         if isinstance(read, Unknown):
-            self._note_lost(read.reason)
-            self._reconnect_if_gone()
+            self._note_unread(read)
             return read
-        self._note_lost(None)
-        self._account = read.account
-        self._note_permission(read)
+        self._note_read(read.account, read.terminal)
         quotes = {name: self._dated(quote) for name, quote in read.quotes.items()}
-        self.emit(Kind.SNAPSHOT, positions=len(read.open_positions()), equity=read.account.equity)
+        self._pace.open = len(read.open_positions())
+        self.emit(Kind.SNAPSHOT, positions=self._pace.open, equity=read.account.equity)
         return replace(read, quotes=quotes)
+
+    def _enlist(self, asked: Sequence[Enlist | EnlistMany]) -> list[object]:
+        """Look once for all that is asked, and hand the askers on to the registry."""
+        if not asked:
+            return []
+        items = [
+            item for one in asked for item in (one.items if isinstance(one, EnlistMany) else (one,))
+        ]
+        look = self._glance([(one.trade.ticket, one.trade.identifier) for one in items])
+        if isinstance(look, Unknown):
+            unknown = BrokerUnknown(
+                f"the broker cannot be read: {look.reason}", remedy="try again in a moment"
+            )
+            return [unknown for _ in asked]
+        # In the data lane: bounded, and the registry commits what waits there as one.
+        return [Forwarded(REGISTRY, _registration(one, look), Lane.DATA) for one in asked]
+
+    def _glance(self, wanted: Sequence[tuple[int, int | None]]) -> Glance | Unknown:
+        if self._account is None:
+            return Unknown("not connected to the terminal")
+        read = glance(
+            self.terminal,
+            wanted,
+            expected_login=self._account.login,
+            expected_server=self._account.server,
+            now=self.clock.wall,
+            monotonic=self.clock.monotonic,
+            symbols=self._symbols,
+            pace=self._pace,
+        )
+        if isinstance(read, Unknown):
+            self._note_unread(read)
+            return read
+        self._note_read(read.account, read.terminal)
+        quotes = {name: self._dated(quote) for name, quote in read.quotes.items()}
+        return replace(read, quotes=quotes)
+
+    def _note_unread(self, unknown: Unknown) -> None:
+        self._note_lost(unknown.reason)
+        self._reconnect_if_gone()
+
+    def _note_read(self, account: Account, terminal: TerminalState) -> None:
+        self._note_lost(None)
+        self._account = account
+        self._note_permission(account, terminal)
 
     def _dated(self, quote: Quote) -> Quote:
         """Note since when, on our clock, the quote has not moved: the broker's clock is its own."""
@@ -260,8 +341,7 @@ class MT5Connector(GuardActor):
         if isinstance(state, Unknown) or not state.connected:
             self._connect_later(self._settings.retry_first)
 
-    def _note_permission(self, snapshot: Snapshot) -> None:
-        account, terminal = snapshot.account, snapshot.terminal
+    def _note_permission(self, account: Account, terminal: TerminalState) -> None:
         reason = None
         if not terminal.trade_allowed:
             reason = "trading by programs is switched off in the terminal (Algo Trading button)"
@@ -276,126 +356,30 @@ class MT5Connector(GuardActor):
     def _histories(self, identifiers: tuple[int, ...]) -> object:
         if self._account is None:
             return dict.fromkeys(identifiers, Unknown("not connected to the terminal"))
-        return read_histories(
-            self.terminal,
-            identifiers,
-            expected_login=self._account.login,
-            expected_server=self._account.server,
+        login, server = self._account.login, self._account.server
+        read = read_histories(
+            self.terminal, identifiers, expected_login=login, expected_server=server
         )
+        return with_order_fates(self.terminal, read, Expected(login, server))
 
     # -- acting
 
-    def _execute(self, intent: Intent) -> None:
-        letter = self.letter
-        if letter is not None and letter.attempted:
-            # A forerunner died while it sent this. Nobody knows what became of
-            # it, so it is not sent again: reconciliation finds out.
-            self._tell_outcome(self._outcome(intent, OutcomeKind.UNKNOWN, "died while sending"))
-            return
-        decider = self.context.lease_of(MONITOR, intent.decided_by)
-        if self._frozen is not None:
-            self._tell_outcome(self._outcome(intent, OutcomeKind.NOT_SENT, self._frozen))
-        elif decider is None:
-            detail = f"fenced: decided by monitor #{intent.decided_by}, which was replaced"
-            self._tell_outcome(self._outcome(intent, OutcomeKind.NOT_SENT, detail))
-        else:
-            self.context.points.reach("connector.before_send")
-            if letter is not None:
-                letter.attempted = True
-            outcome = self._send(intent, self.context.lease, decider)
-            self.context.points.reach("connector.after_send")
-            self._tell_outcome(outcome)
+    def _connect_for_ops(self) -> None:
+        """Connect now: a flatten does not wait behind the letter that will, after a restart."""
+        if self._account is None and self.context.incarnation > 1:
+            self._connect()
 
-    def _send(self, intent: Intent, *leases: Lease) -> Outcome:
-        account = self._account
-        if account is None:
-            return self._outcome(intent, OutcomeKind.NOT_SENT, "not connected to the terminal")
-        quote = quote_of(self.terminal, intent.symbol)
-        facts = self._symbols.facts(self.terminal, intent.symbol, self.clock.wall())
-        if quote is None or facts is None:
-            return self._outcome(intent, OutcomeKind.NOT_SENT, "no price for the symbol")
-        return execute(
-            self.terminal,
-            self._permit(account, *leases),
-            intent,
-            facts=facts,
-            quote=quote,
-            margin_mode=account.margin_mode,
-            now=self.clock.wall,
-        )
+    def _look_for_ops(self) -> Snapshot | Unknown:
+        self._connect_for_ops()
+        return self._snapshot()
 
-    def _permit(self, account: Account, *leases: Lease) -> Permit:
-        check = account_check(
-            self.terminal, expected_login=account.login, expected_server=account.server
-        )
-        return Permit(*leases, check=check)
+    def _send_for_ops(self, intent: Intent) -> Outcome:
+        self._connect_for_ops()
+        return self._sending.for_ops(intent)
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        self.tell(REGISTRY, RecordOutcome(outcome))
 
-    def _outcome(self, intent: Intent, kind: OutcomeKind, detail: str) -> Outcome:
-        return Outcome(intent_id=intent.id, kind=kind, at=self.clock.wall(), detail=detail)
-
-    def _flatten(self, message: Flatten) -> object:
-        """Close every position and delete every order, under this incarnation's lease alone.
-
-        The journal is written afterwards: this must work when the store is
-        full. Done again, it closes what is still open and nothing else.
-        """
-        read = self._snapshot()
-        if isinstance(read, Unknown):
-            raise TerminalRefused(f"cannot flatten: {read.reason}", remedy="close in the terminal")
-        pairs: list[tuple[Intent, Outcome]] = []
-        for position in read.open_positions():
-            intent = self._closing(position, message, read.account.margin_mode)
-            pairs.append((intent, self._send(intent, self.context.lease)))
-        orders = pending_orders(self.terminal)
-        deleted: list[Outcome] = []
-        if isinstance(orders, Known):
-            permit = self._permit(read.account, self.context.lease)
-            deleted.extend(
-                delete_pending(
-                    self.terminal,
-                    permit,
-                    order.ticket,
-                    intent_id=f"{message.id}-order-{order.ticket}",
-                    now=self.clock.wall,
-                )
-                for order in orders.value
-            )
-        self.tell(REGISTRY, RecordFlattened(message.id, tuple(pairs)))
-        failed = [
-            {"ticket": intent.ticket, "outcome": outcome.kind.value, "detail": outcome.detail}
-            for intent, outcome in pairs
-            if outcome.kind is not OutcomeKind.DONE
-        ]
-        return {
-            "closed": len(pairs) - len(failed),
-            "orders_deleted": sum(one.kind is OutcomeKind.DONE for one in deleted),
-            "orders_not_deleted": sum(one.kind is not OutcomeKind.DONE for one in deleted),
-            "orders_unknown": isinstance(orders, Unknown),
-            "failed": failed,
-        }
-
-    def _closing(self, position: Position, message: Flatten, mode: MarginMode) -> Intent:
-        now = self.clock.wall()
-        return Intent(
-            id=f"{message.id}-{position.ticket}",
-            identifier=position.identifier,
-            ticket=position.ticket,
-            symbol=position.symbol,
-            direction=position.direction,
-            kind=IntentKind.CLOSE,
-            step=None,
-            volume=position.volume,
-            volume_before=position.volume,
-            stop_loss=position.stop_loss,
-            take_profit=position.take_profit,
-            stop_before=position.stop_loss,
-            price_seen=position.price_current,
-            reason=f"flatten by {message.by} ({mode.value} account)",
-            magic=position.magic,
-            decided_at=now,
-            snapshot_at=now,
-            decided_by=self.context.incarnation,
-        )
+def _registration(asked: Enlist | EnlistMany, look: Glance) -> Register | RegisterMany:
+    """Return what the registry is asked, with the look that was taken for it."""
+    if isinstance(asked, EnlistMany):
+        return RegisterMany(tuple(Register(one.id, one.trade, look) for one in asked.items))
+    return Register(asked.id, asked.trade, look)

@@ -8,21 +8,28 @@ from functools import partial
 from actors.actor import GuardActor
 from actors.book import Draft, worth_writing
 from actors.events import Kind
+from actors.mailbox import Lane
 from actors.messages import (
     Evaluated,
     Execute,
+    FlattenJournalled,
+    Held,
     Journalled,
+    Journey,
     RecordFlattened,
     ResolveIntent,
     TickSoon,
 )
 from actors.names import CONNECTOR, MONITOR
-from defence.errors import NotFound
-from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent
+from defence.errors import Conflict, NotFound
+from defence.intents import blocks, overtaken_by
+from defence.orders import LATEST, Action, Intent, Outcome, OutcomeKind, PendingIntent
 from defence.outcomes import after_outcome, predates
 from defence.plans import ReconcileRules
 from defence.trade import Standing, TradeRecord
 from storage.trades import Batch, TradeStore
+
+STILL_FRESH = 15.0  # seconds; an older decision is not told late (the Monitor's oldest look)
 
 
 class Journal:
@@ -44,16 +51,29 @@ class Journal:
             results[record.identifier] = record
             if worth_writing(stored, record):
                 written.append(record)
+        again = [i for i in message.intents if self._untold(i, message, draft)]
         allowed = [i for i in message.intents if self._may_send(i, message, draft)]
+        message.journey.drafted.update(intent.id for intent in allowed)
         if results:
             draft.remember(results.values())
         if written or allowed:
             draft.put(
                 Batch(trades=written, intents=[PendingIntent(intent=intent) for intent in allowed])
             )
-        for intent in allowed:
-            draft.then(partial(self._send, intent))
-        return Journalled(tuple(intent.id for intent in allowed))
+        for intent in (*again, *allowed):
+            draft.then(partial(self._send, intent, message.journey))
+        return Journalled(tuple(intent.id for intent in (*again, *allowed)))
+
+    def _untold(self, intent: Intent, message: Evaluated, draft: Draft) -> bool:
+        """Whether a forerunner made this durable and died before it told the connector.
+
+        It is sure that nobody told: an order is told by `_send` alone, on
+        behalf of the one message that brought it, and the message knows. An
+        old decision is left to reconciliation all the same.
+        """
+        if intent.id not in draft.book.pending or not message.journey.untold(intent.id):
+            return False
+        return 0 <= self._owner.clock.wall() - intent.decided_at <= STILL_FRESH
 
     def _may_send(self, intent: Intent, message: Evaluated, draft: Draft) -> bool:
         """One order per decision, none in doubt, none from an old look (DESIGN, Fencing)."""
@@ -68,7 +88,16 @@ class Journal:
             return False
         return intent.id not in draft.book.pending and self._store.action(intent.id) is None
 
-    def _send(self, intent: Intent) -> None:
+    def _send(self, intent: Intent, journey: Journey) -> None:
+        self._owner.context.points.reach("registry.before_execute")
+        # Under the lease: one that was replaced while it hung here tells nobody.
+        with self._owner.context.lease.hold():
+            if journey.tell(intent.id):
+                self._announce(intent)
+                self._owner.tell(CONNECTOR, Execute(intent))
+
+    def _announce(self, intent: Intent) -> None:
+        """Add an intent to the stream of events."""
         self._owner.emit(
             Kind.INTENT,
             id=intent.id,
@@ -81,8 +110,6 @@ class Journal:
             stop_before=intent.stop_before,
             reason=intent.reason,
         )
-        self._owner.context.points.reach("registry.before_execute")
-        self._owner.tell(CONNECTOR, Execute(intent))
 
     def outcome(self, outcome: Outcome, draft: Draft) -> None:
         """Take what became of an order; told twice, it changes nothing the second time."""
@@ -98,8 +125,16 @@ class Journal:
             )
         draft.put(Batch(trades=changed, outcomes=(outcome,)))
         draft.then(partial(self.tell, outcome, intent))
+        self._overtake(intent, outcome, draft)
         if outcome.kind in (OutcomeKind.DONE, OutcomeKind.PARTIAL):
             draft.then(lambda: self._owner.tell(MONITOR, TickSoon(), merge="soon"))
+
+    def _overtake(self, intent: Intent, outcome: Outcome, draft: Draft) -> None:
+        """Settle the closes in doubt for which this outcome leaves nothing to do."""
+        for doubt in tuple(draft.book.pending.values()):
+            late = overtaken_by(doubt.intent, intent, outcome)
+            if late is not None:
+                self.outcome(late, draft)
 
     def tell(self, outcome: Outcome, intent: Intent | None = None) -> None:
         """Add an outcome to the stream of events."""
@@ -125,6 +160,14 @@ class Journal:
                 value=message.intent_id,
                 remedy="see the actions that have no outcome, or an unknown one",
             )
+        waits = self._may_be_on_its_way(draft.book.pending[message.intent_id].intent)
+        if waits > 0:
+            raise Conflict(
+                "the order may still be on its way",
+                field="intent",
+                value=message.intent_id,
+                remedy=f"try again in {waits:.0f} s: after that it is not sent any more",
+            )
         kind = OutcomeKind.DONE if message.done else OutcomeKind.NOT_DONE
         outcome = Outcome(
             intent_id=message.intent_id,
@@ -135,6 +178,13 @@ class Journal:
         )
         self.outcome(outcome, draft)
         return {"intent": message.intent_id, "outcome": kind.value}
+
+    def _may_be_on_its_way(self, intent: Intent) -> float:
+        """Return for how many seconds yet; 0 once its sending was told, or it is too old for it."""
+        if self._store.action(intent.id) is not None:
+            return 0.0
+        age = self._owner.clock.wall() - intent.decided_at
+        return max(0.0, min(LATEST, LATEST - age))
 
     def would(self, intents: Sequence[Intent], draft: Draft) -> None:
         """Write what would have been sent, once a trade and step."""
@@ -166,32 +216,75 @@ class Journal:
             reason=intent.reason,
         )
 
+    # -- flatten
+
     def flattened(self, message: RecordFlattened, draft: Draft) -> None:
-        """Write what ops closed around the journal."""
+        """Take the orders of a flatten, and what became of them.
+
+        They are durable when `FlattenJournalled` says so. A message whose
+        handler died comes again: it changes nothing then, and is answered anew.
+        """
         for intent, outcome in message.pairs:
-            if self._store.action(intent.id) is not None:
-                continue
-            if outcome.kind is OutcomeKind.UNKNOWN:
-                # In doubt like any other: the ticket is frozen until it is resolved.
-                doubt = PendingIntent(intent=intent)
-                draft.put(Batch(intents=(doubt,), outcomes=(outcome,)))
-                draft.then(partial(self.tell, outcome, intent))
-                continue
-            action = Action(
-                id=intent.id,
-                at=intent.decided_at,
-                identifier=intent.identifier,
-                ticket=intent.ticket,
-                symbol=intent.symbol,
-                kind=intent.kind.value,
-                detail=intent.reason,
-                intent=intent,
-                outcome=outcome,
-            )
-            record = draft.book.trades.get(intent.identifier)
-            changed: list[TradeRecord] = []
-            if record is not None:
-                now = self._owner.clock.wall()
-                changed.append(after_outcome(record, intent, outcome, now, self._rules.policy))
-            draft.put(Batch(trades=changed, actions=(action,)))
+            if outcome is not None:
+                self._after_the_fact(intent, outcome, draft)
+        asked = [intent for intent, outcome in message.pairs if outcome is None]
+        if not asked:
+            return
+        held = tuple(one for one in (self._held(i, message, draft) for i in asked) if one)
+        back = {one.intent.id for one in held}
+        new = [i for i in asked if i.id not in back and i.id not in draft.book.pending]
+        if new:
+            message.journey.drafted.update(intent.id for intent in new)
+            draft.put(Batch(intents=[PendingIntent(intent=intent) for intent in new]))
+        for intent in new:
+            draft.then(partial(self._announce, intent))
+        told = FlattenJournalled(message.id, held)
+        draft.then(lambda: self._owner.tell(CONNECTOR, told, lane=Lane.CONTROL))
+
+    def _held(self, intent: Intent, message: RecordFlattened, draft: Draft) -> Held | None:
+        """Return why an order of a flatten must not go out, None if it may."""
+        doubt = draft.book.pending.get(intent.id)
+        if doubt is not None:
+            if intent.id in message.journey.drafted:
+                return None  # this very plan made it durable, then whoever was told died
+            return Held(intent, None, "this command has sent it before; it is in doubt")
+        before = self._store.action(intent.id)
+        if before is not None:
+            return Held(intent, before.outcome, "this command has sent it before")
+        for other in draft.book.pending.values():
+            if blocks(other.intent, intent, hedging=message.hedging):
+                what = f"{other.intent.kind.value} {other.intent.id}"
+                return Held(intent, None, f"{what} is in doubt: try again, or use the terminal")
+        return None
+
+    def _after_the_fact(self, intent: Intent, outcome: Outcome, draft: Draft) -> None:
+        """Write what became of an order of a flatten, whether it was journalled before or not."""
+        if intent.id in draft.book.pending:
+            self.outcome(outcome, draft)
+            return
+        if self._store.action(intent.id) is not None:
+            return  # told before
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            # In doubt like any other: the ticket is frozen until it is resolved.
+            draft.put(Batch(intents=(PendingIntent(intent=intent),), outcomes=(outcome,)))
             draft.then(partial(self.tell, outcome, intent))
+            return
+        action = Action(
+            id=intent.id,
+            at=intent.decided_at,
+            identifier=intent.identifier,
+            ticket=intent.ticket,
+            symbol=intent.symbol,
+            kind=intent.kind.value,
+            detail=intent.reason,
+            intent=intent,
+            outcome=outcome,
+        )
+        record = draft.book.trades.get(intent.identifier)
+        changed: list[TradeRecord] = []
+        if record is not None:
+            now = self._owner.clock.wall()
+            changed.append(after_outcome(record, intent, outcome, now, self._rules.policy))
+        draft.put(Batch(trades=changed, actions=(action,)))
+        draft.then(partial(self.tell, outcome, intent))
+        self._overtake(intent, outcome, draft)

@@ -8,6 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
+
+# Where a death can part an order from its journal, in the order of their coming.
+# `registry.*` come twice: with the intent, and with its outcome.
+AROUND_AN_ORDER: Final = (
+    "registry.before_commit",
+    "registry.in_commit",
+    "registry.after_commit",
+    "registry.before_execute",
+    "registry.before_reply",
+    "connector.before_send",
+    "connector.after_send",
+    "connector.before_reply",
+)
 
 
 class Killed(BaseException):

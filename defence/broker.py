@@ -169,6 +169,27 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """A look at some positions only: enough to register them, never to reconcile.
+
+    It is no `Snapshot` and has no list of positions, so nothing can be taken
+    for gone because it is not in here. `by_ticket` has one read for each ticket
+    that was asked for and no other; `by_identifier` those positions that were
+    found under a number that was asked for, while all were looked through.
+    Framed as a snapshot is: same login, server and `connected` before and after.
+    """
+
+    asked_at: float  # guard's clock, when the read began
+    taken_at: float  # guard's clock, when it ended
+    account: Account
+    terminal: TerminalState
+    by_ticket: Mapping[int, Known[Position] | Empty | Unknown]
+    by_identifier: Mapping[int, Position] = field(default_factory=dict)
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+    symbols: Mapping[str, SymbolFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deal:
     """One deal of the account's history. `time` is broker wall time, seconds."""
 
@@ -194,10 +215,23 @@ class Deal:
         return self.entry in (1, 2, 3)
 
 
+class OrderFate(StrEnum):
+    """What became of an order that waited for its price and was never filled."""
+
+    WAITING = "waiting"  # it still does
+    DELETED = "deleted"
+    ENDED = "ended"  # expired, or rejected when its price came
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """All deals of one position, and the stop of the order that opened it."""
+    """All deals of one position, and the stop of the order that opened it.
+
+    Where there are none, the number may be that of an order which never became
+    a position: `order` then says what it came to, None if it is not known.
+    """
 
     identifier: int
     deals: tuple[Deal, ...]
     opening_stop: float | None = None
+    order: OrderFate | None = None

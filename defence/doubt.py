@@ -11,17 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from defence.alerts import Notice, Severity
-from defence.broker import Deal, History, Known, Position, Unknown
+from defence.broker import Deal, History, Known, OrderFate, Position, Unknown
 from defence.compare import manual_change
-from defence.gone import average_price, closing_of, reason_of
+from defence.gone import average_price, closing_deals, closing_of, reason_of
 from defence.grid import clean_volume, same_price, same_volume
-from defence.orders import Action, Intent, IntentKind, Outcome, OutcomeKind, PendingIntent
+from defence.orders import MARK, Action, Intent, IntentKind, Outcome, OutcomeKind, PendingIntent
 from defence.outcomes import after_outcome
 from defence.plans import Finding, HistoryRead, Look
 from defence.trade import TradeRecord
 
 _BY_THE_BROKER = (4, 5, 6)  # stop loss, take profit, stop out: never an order of ours
+_STOP_LOSS = 4
+_BY_HAND = (0, 1, 2)  # at the desktop, on a phone, in the browser
 _PROGRAM = 3
+
+_TELLING = 8  # characters by which an id is known; what a broker leaves of it may be less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +68,7 @@ def _judge(
     second: bool,
 ) -> Judgement:
     if intent.kind is IntentKind.DELETE_ORDER:
-        if position is not None:
-            return Judgement(kind=OutcomeKind.NOT_DONE, detail="the order had been filled")
-        return Judgement()  # positions say nothing of orders: a person must resolve it
+        return _judge_delete(position, look.history(intent.identifier), second=second)
     if position is not None and (
         position.direction is not intent.direction or position.symbol != intent.symbol
     ):
@@ -77,6 +79,33 @@ def _judge(
     if intent.kind is IntentKind.MOVE_STOP:
         return _judge_stop(intent, position, look, second=second)
     return _judge_volume(intent, position, read, second=second)
+
+
+def _judge_delete(
+    position: Position | None, read: HistoryRead | None, *, second: bool
+) -> Judgement:
+    """Tell a deletion from the order's own fate; positions and deals tell only that it was filled.
+
+    Where neither shows anything (no history of orders), a person must resolve it.
+    """
+    if position is not None:
+        return Judgement(kind=OutcomeKind.NOT_DONE, detail="the order had been filled")
+    if read is None or isinstance(read, Unknown):
+        return Judgement(needs_history=True)
+    if not isinstance(read, Known):
+        return Judgement()
+    if read.value.deals:
+        return Judgement(kind=OutcomeKind.NOT_DONE, detail="the order had been filled")
+    match read.value.order:
+        case OrderFate.DELETED:
+            return Judgement(kind=OutcomeKind.DONE, detail="the order was deleted")
+        case OrderFate.ENDED:
+            detail = "the order had ended otherwise; nothing was left to delete"
+            return Judgement(kind=OutcomeKind.NOT_DONE, detail=detail)
+        case OrderFate.WAITING if second:
+            return Judgement(kind=OutcomeKind.NOT_DONE, detail="the order still waits")
+        case _:
+            return Judgement()
 
 
 def _judge_stop(intent: Intent, position: Position, look: Look, *, second: bool) -> Judgement:
@@ -125,8 +154,12 @@ def _judge_gone(
         return Judgement(needs_history=True)
     if intent.kind is not IntentKind.MOVE_STOP:
         found = _own_deals(intent, read, open_now=0.0)
-        if found:
+        # Nothing can be done twice to a position that is gone, so the reason
+        # alone is believed here: what a person closed, our order did not.
+        if found and found[0].reason not in _BY_HAND:
             return _by_deals(found, _target(intent))
+    elif _our_stop_closed_it(intent, read):
+        return Judgement(kind=OutcomeKind.DONE, detail="the intended stop has closed the position")
     ending = _ending(intent, record, read)
     if ending is not None:
         detail = f"the position was closed otherwise ({ending}); nothing is left to be done"
@@ -138,6 +171,21 @@ def _judge_gone(
         return Judgement(kind=OutcomeKind.DONE, detail=detail, volume=_target(intent))
     detail = "the position is gone, and nothing shows that this was done before"
     return Judgement(kind=OutcomeKind.NOT_DONE, detail=detail)
+
+
+def _our_stop_closed_it(intent: Intent, read: HistoryRead) -> bool:
+    """Whether the position was stopped out where its stop from before could not have done it.
+
+    A fill is seldom better than its stop, and then by little: a quarter of the
+    way to the intended stop is more than that.
+    """
+    deals = closing_deals(read.value) if isinstance(read, Known) else ()
+    if not deals or deals[-1].reason != _STOP_LOSS or intent.stop_loss is None:
+        return False
+    if intent.stop_before is None:
+        return True
+    quarter = abs(intent.stop_loss - intent.stop_before) / 4
+    return intent.direction.sign * (deals[-1].price - intent.stop_before) > quarter
 
 
 def _ending(intent: Intent, record: TradeRecord | None, read: HistoryRead) -> str | None:
@@ -174,7 +222,7 @@ def _own_deals(
     for deal in later:
         opposite = deal.direction is not None and deal.direction is not intent.direction
         ours = deal.symbol == intent.symbol and deal.reason not in _BY_THE_BROKER
-        if deal.closes and opposite and ours:
+        if deal.closes and opposite and ours and not _of_another(intent, deal):
             orders.setdefault(deal.order, []).append(deal)
     target = _target(intent)
     groups = [tuple(deals) for deals in orders.values()]
@@ -192,7 +240,19 @@ def _volume(group: tuple[Deal, ...]) -> float:
 def _likeness(intent: Intent, group: tuple[Deal, ...]) -> tuple[bool, bool]:
     # The comment comes last: brokers cut and replace comments.
     first = group[0]
-    return (first.reason == _PROGRAM, intent.id[:8] in first.comment)
+    return (first.reason == _PROGRAM, intent.id[:_TELLING] in first.comment)
+
+
+def _of_another(intent: Intent, deal: Deal) -> bool:
+    """Whether the comment names another order of the guard.
+
+    Brokers cut comments and put their own in their place, but none of that
+    makes our mark and the beginning of a strange id out of ours.
+    """
+    named = deal.comment.removeprefix(MARK)
+    if named == deal.comment or len(named) < _TELLING:
+        return False
+    return not named.startswith(intent.id[:_TELLING])
 
 
 def _deals_after(intent: Intent, history: History, *, open_now: float) -> tuple[Deal, ...] | None:

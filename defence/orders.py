@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from defence.broker import Direction
 from defence.trade import Step, iso
+
+LATEST: Final = 30.0  # seconds after its decision at which an order may still be sent
+MARK: Final = "dtms "  # how the comment of an order of ours begins; its id follows
 
 
 class IntentKind(StrEnum):

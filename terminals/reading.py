@@ -6,16 +6,14 @@ in. So every read here is framed: login, server and `connected` are read before
 and after it, and only if they are the expected ones both times the answer
 counts. Anything else is `Unknown` with a reason, and never an empty book.
 
-`last_error` is one variable of the terminal's process and is overwritten by
-every call: it is read right after the call that failed.
+`terminals.framing` has the frame itself, `terminals.glancing` the look at some
+positions only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
 
 from defence.broker import (
     Account,
@@ -32,23 +30,36 @@ from defence.broker import (
     Unknown,
 )
 from defence.errors import BrokerUnknown, Invalid
-from terminals.constants import DEAL_ENTRY_IN, RES_S_OK
+from terminals.constants import DEAL_ENTRY_IN
+from terminals.framing import answer_of, frame, last_error_of, read_account, read_state, rows_of
 from terminals.protocol import Terminal
 from terminals.rows import (
     PendingOrder,
     Unreadable,
-    account_from,
     deal_from,
     facts_from,
     pending_from,
     position_from,
     quote_from,
     real,
-    terminal_from,
     whole,
 )
 
-T = TypeVar("T")
+__all__ = [
+    "REFRESH_AFTER",
+    "SymbolCache",
+    "account_check",
+    "account_of",
+    "deals_of_order",
+    "last_error_of",
+    "order_waits",
+    "pending_orders",
+    "position_of",
+    "quote_of",
+    "read_histories",
+    "take_snapshot",
+    "terminal_state_of",
+]
 
 # How long a symbol's facts are good, seconds: brokers change stop levels and
 # trade modes during the day, but not from one cycle to the next.
@@ -90,7 +101,7 @@ class SymbolCache:
         if kept is not None and 0 <= at - kept[0] < self._refresh_after:
             return kept[1]
         try:
-            row = _answer(terminal, "symbol_info", lambda: terminal.symbol_info(symbol))
+            row = answer_of(terminal, "symbol_info", lambda: terminal.symbol_info(symbol))
             fresh = facts_from(symbol, row)
         except Unreadable as problem:
             self.problems[symbol] = str(problem)
@@ -100,18 +111,10 @@ class SymbolCache:
         return fresh
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Who is logged in, and whether the terminal reaches the broker."""
-
-    account: Account
-    terminal: TerminalState
-
-
 def account_of(terminal: Terminal) -> Account | Unknown:
     """Return the account that is logged in just now, or why it cannot be read."""
     try:
-        return _account(terminal)
+        return read_account(terminal)
     except Unreadable as problem:
         return Unknown(str(problem))
 
@@ -119,7 +122,7 @@ def account_of(terminal: Terminal) -> Account | Unknown:
 def terminal_state_of(terminal: Terminal) -> TerminalState | Unknown:
     """Return the terminal's switches, or why they cannot be read."""
     try:
-        return _state(terminal)
+        return read_state(terminal)
     except Unreadable as problem:
         return Unknown(str(problem))
 
@@ -127,7 +130,7 @@ def terminal_state_of(terminal: Terminal) -> TerminalState | Unknown:
 def quote_of(terminal: Terminal, symbol: str) -> Quote | None:
     """Return the newest usable quote, or None (see `rows.quote_from`)."""
     try:
-        row = _answer(terminal, "symbol_info_tick", lambda: terminal.symbol_info_tick(symbol))
+        row = answer_of(terminal, "symbol_info_tick", lambda: terminal.symbol_info_tick(symbol))
     except Unreadable:
         return None
     return quote_from(symbol, row)
@@ -144,7 +147,7 @@ def account_check(
 
     def check() -> None:
         try:
-            _frame(terminal, expected_login, expected_server, "at the order")
+            frame(terminal, expected_login, expected_server, "at the order")
         except Unreadable as problem:
             raise BrokerUnknown(
                 str(problem), field="account", remedy="log in to the guarded account"
@@ -175,7 +178,7 @@ def take_snapshot(
     """
     asked_at = now()
     try:
-        before = _frame(terminal, expected_login, expected_server, "before the read")
+        before = frame(terminal, expected_login, expected_server, "before the read")
         login, server = before.account.login, before.account.server
         positions = _positions(terminal)
         names = sorted({position.symbol for position in positions})
@@ -184,7 +187,7 @@ def take_snapshot(
         quotes = {name: quote for name, quote in found if quote is not None}
         looked = ((name, symbols.facts(terminal, name, asked_at)) for name in names)
         facts = {name: each for name, each in looked if each is not None}
-        after = _frame(terminal, login, server, "after the read")
+        after = frame(terminal, login, server, "after the read")
     except Unreadable as problem:
         return Unknown(str(problem))
     return Snapshot(
@@ -216,9 +219,9 @@ def read_histories(
     if not wanted:
         return {}
     try:
-        before = _frame(terminal, expected_login, expected_server, "before the read")
+        before = frame(terminal, expected_login, expected_server, "before the read")
         read = {identifier: _history(terminal, identifier) for identifier in wanted}
-        _frame(terminal, before.account.login, before.account.server, "after the read")
+        frame(terminal, before.account.login, before.account.server, "after the read")
     except Unreadable as problem:
         return dict.fromkeys(wanted, Unknown(str(problem)))
     return read
@@ -229,10 +232,10 @@ def pending_orders(
 ) -> Read[tuple[PendingOrder, ...]]:
     """Return the orders that wait for their price (for `flatten`), framed like a snapshot."""
     try:
-        before = _frame(terminal, expected_login, expected_server, "before the read")
-        rows = _rows(terminal, "orders_get", terminal.orders_get)
+        before = frame(terminal, expected_login, expected_server, "before the read")
+        rows = rows_of(terminal, "orders_get", terminal.orders_get)
         orders = tuple(order for order in map(pending_from, rows) if order is not None)
-        _frame(terminal, before.account.login, before.account.server, "after the read")
+        frame(terminal, before.account.login, before.account.server, "after the read")
     except Unreadable as problem:
         return Unknown(str(problem))
     return Known(orders) if orders else Empty()
@@ -241,7 +244,7 @@ def pending_orders(
 def position_of(terminal: Terminal, ticket: int) -> Read[Position]:
     """Return the position that has this ticket just now. Not framed: for use inside a permit."""
     try:
-        rows = _rows(terminal, "positions_get", lambda: terminal.positions_get(ticket=ticket))
+        rows = rows_of(terminal, "positions_get", lambda: terminal.positions_get(ticket=ticket))
         found = tuple(map(position_from, rows))
         if len(found) > 1 or any(position.ticket != ticket for position in found):
             # A wrapper that drops the filter answers with the whole book.
@@ -255,7 +258,7 @@ def position_of(terminal: Terminal, ticket: int) -> Read[Position]:
 def order_waits(terminal: Terminal, ticket: int) -> Read[PendingOrder]:
     """Return the waiting order that has this ticket. Not framed: for use inside a permit."""
     try:
-        rows = _rows(terminal, "orders_get", lambda: terminal.orders_get(ticket=ticket))
+        rows = rows_of(terminal, "orders_get", lambda: terminal.orders_get(ticket=ticket))
         for order in map(pending_from, rows):
             if order is not None and order.ticket == ticket:
                 return Known(order)
@@ -267,7 +270,7 @@ def order_waits(terminal: Terminal, ticket: int) -> Read[PendingOrder]:
 def deals_of_order(terminal: Terminal, order: int) -> Read[tuple[Deal, ...]]:
     """Return the deals that one order made (the API's `ticket=` is the ORDER's ticket)."""
     try:
-        rows = _rows(
+        rows = rows_of(
             terminal, "history_deals_get", lambda: terminal.history_deals_get(ticket=order)
         )
         deals = tuple(deal for deal in map(deal_from, rows) if deal.order == order)
@@ -277,7 +280,7 @@ def deals_of_order(terminal: Terminal, order: int) -> Read[tuple[Deal, ...]]:
 
 
 def _positions(terminal: Terminal) -> tuple[Position, ...]:
-    found = tuple(map(position_from, _rows(terminal, "positions_get", terminal.positions_get)))
+    found = tuple(map(position_from, rows_of(terminal, "positions_get", terminal.positions_get)))
     for field in ("identifier", "ticket"):
         seen: set[int] = set()
         for position in found:
@@ -290,7 +293,7 @@ def _positions(terminal: Terminal) -> tuple[Position, ...]:
 
 def _history(terminal: Terminal, identifier: int) -> Known[History] | Empty | Unknown:
     try:
-        rows = _rows(
+        rows = rows_of(
             terminal, "history_deals_get", lambda: terminal.history_deals_get(position=identifier)
         )
         deals = tuple(map(deal_from, rows))
@@ -312,7 +315,7 @@ def _history(terminal: Terminal, identifier: int) -> Known[History] | Empty | Un
 
 
 def _opening_stop(terminal: Terminal, identifier: int, opening: int) -> float | None:
-    rows = _rows(
+    rows = rows_of(
         terminal, "history_orders_get", lambda: terminal.history_orders_get(position=identifier)
     )
     for row in rows:
@@ -321,57 +324,3 @@ def _opening_stop(terminal: Terminal, identifier: int, opening: int) -> float | 
             stop = real(row, "sl", what)
             return stop if stop > 0 else None
     return None
-
-
-def _frame(terminal: Terminal, login: int | None, server: str | None, when: str) -> _Frame:
-    """Read who is logged in; raise `Unreadable` naming what differs from the expected."""
-    account, state = _account(terminal), _state(terminal)
-    if login is not None and account.login != login:
-        raise Unreadable(f"login {when} is {account.login}, expected {login}")
-    if server is not None and account.server != server:
-        raise Unreadable(f"server {when} is {account.server!r}, expected {server!r}")
-    if not state.connected:
-        raise Unreadable(f"the terminal is not connected to the broker {when}")
-    return _Frame(account, state)
-
-
-def _account(terminal: Terminal) -> Account:
-    return account_from(_answer(terminal, "account_info", terminal.account_info))
-
-
-def _state(terminal: Terminal) -> TerminalState:
-    return terminal_from(_answer(terminal, "terminal_info", terminal.terminal_info))
-
-
-def _answer(terminal: Terminal, name: str, call: Callable[[], T | None]) -> T:
-    """Return what a call answered; `None` and exceptions become `Unreadable`."""
-    try:
-        answer = call()
-    except Exception as problem:
-        raise Unreadable(f"{name} raised {type(problem).__name__}: {problem}") from problem
-    if answer is None:
-        raise Unreadable(f"{name} failed: {last_error_of(terminal)[1]}")
-    return answer
-
-
-def _rows(terminal: Terminal, name: str, call: Callable[[], Sequence[T] | None]) -> tuple[T, ...]:
-    """Return the rows of a call; nothing but a confirmed `()` is empty."""
-    rows = _answer(terminal, name, call)
-    if not isinstance(rows, tuple | list):
-        raise Unreadable(f"{name} answered with {type(rows).__name__}, not with rows")
-    if not rows:
-        # "Nothing" is the one answer on which trades are given up, so the
-        # terminal's own word that the call succeeded is asked for as well.
-        code, said = last_error_of(terminal)
-        if code != RES_S_OK:
-            raise Unreadable(f"{name} answered with nothing, and {said}")
-    return tuple(rows)
-
-
-def last_error_of(terminal: Terminal) -> tuple[int | None, str]:
-    """Return the code (None if it cannot be read) and a text with both parts of `last_error`."""
-    try:
-        code, message = terminal.last_error()
-        return int(code), f"last_error {int(code)}: {message}"
-    except Exception as problem:  # noqa: BLE001 - the text carries it, the code says unknown
-        return None, f"last_error raised {type(problem).__name__}: {problem}"

@@ -1,0 +1,107 @@
+"""The Connector's sending of orders: under the lease, once a letter, with an outcome for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from actors.actor import GuardActor
+from actors.messages import RecordOutcome
+from actors.names import MONITOR, REGISTRY
+from defence.broker import Account
+from defence.orders import LATEST, Intent, IntentKind, Outcome, OutcomeKind
+from terminals.lease import Lease, Permit
+from terminals.ordering import delete_pending, execute
+from terminals.protocol import Terminal
+from terminals.reading import SymbolCache, account_check, quote_of
+
+
+class Sending:
+    """Carries out intents. `terminal` and `account` are those of the moment.
+
+    While `frozen` says why, no order that the guard decides goes out.
+    """
+
+    def __init__(
+        self,
+        owner: GuardActor,
+        *,
+        terminal: Callable[[], Terminal],
+        account: Callable[[], Account | None],
+        symbols: SymbolCache,
+    ) -> None:
+        self.frozen: str | None = None
+        self._owner = owner
+        self._terminal = terminal
+        self._account = account
+        self._symbols = symbols
+
+    def execute(self, intent: Intent) -> None:
+        """Send a journalled order that the Monitor decided; tell the registry what became of it."""
+        owner = self._owner
+        context, letter = owner.context, owner.letter
+        if letter is not None and letter.attempted:
+            # A forerunner died while it sent this. Nobody knows what became of
+            # it, so it is not sent again: reconciliation finds out.
+            self._tell(self._outcome(intent, OutcomeKind.UNKNOWN, "died while sending"))
+            return
+        decider = context.lease_of(MONITOR, intent.decided_by)
+        age = owner.clock.wall() - intent.decided_at
+        if self.frozen is not None:
+            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, self.frozen))
+        elif decider is None:
+            detail = f"fenced: decided by monitor #{intent.decided_by}, which was replaced"
+            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, detail))
+        elif age > LATEST:
+            # It waited for a Connector that hung or was being replaced. The
+            # market has moved on; the next cycle decides on what is there now.
+            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, f"decided {age:.0f} s ago"))
+        else:
+            context.points.reach("connector.before_send")
+            if letter is not None:
+                letter.attempted = True
+            outcome = self._send(intent, context.lease, decider)
+            context.points.reach("connector.after_send")
+            self._tell(outcome)
+
+    def for_ops(self, intent: Intent) -> Outcome:
+        """Send an order of a flatten, under the Connector's lease alone."""
+        account, lease = self._account(), self._owner.context.lease
+        if intent.kind is not IntentKind.DELETE_ORDER or account is None:
+            return self._send(intent, lease)
+        return delete_pending(
+            self._terminal(),
+            self._permit(account, lease),
+            intent.ticket,
+            intent_id=intent.id,
+            now=self._owner.clock.wall,
+        )
+
+    def _send(self, intent: Intent, *leases: Lease) -> Outcome:
+        account, terminal = self._account(), self._terminal()
+        if account is None:
+            return self._outcome(intent, OutcomeKind.NOT_SENT, "not connected to the terminal")
+        quote = quote_of(terminal, intent.symbol)
+        facts = self._symbols.facts(terminal, intent.symbol, self._owner.clock.wall())
+        if quote is None or facts is None:
+            return self._outcome(intent, OutcomeKind.NOT_SENT, "no price for the symbol")
+        return execute(
+            terminal,
+            self._permit(account, *leases),
+            intent,
+            facts=facts,
+            quote=quote,
+            margin_mode=account.margin_mode,
+            now=self._owner.clock.wall,
+        )
+
+    def _permit(self, account: Account, *leases: Lease) -> Permit:
+        check = account_check(
+            self._terminal(), expected_login=account.login, expected_server=account.server
+        )
+        return Permit(*leases, check=check)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._owner.tell(REGISTRY, RecordOutcome(outcome))
+
+    def _outcome(self, intent: Intent, kind: OutcomeKind, detail: str) -> Outcome:
+        return Outcome(intent_id=intent.id, kind=kind, at=self._owner.clock.wall(), detail=detail)
