@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import lmdb
 
 from defence.errors import Damaged, DtmsError, FolderRefused, Stopped, StoreFull, TryAgain
-from storage.examine import first_look
+from storage.examine import first_look, structure
 from storage.failures import engine_path, translate, write_copy
 from storage.files import make_folder, refused, sync_folder
 from storage.in_place import InPlace
@@ -32,6 +32,7 @@ T = TypeVar("T")
 MAP_SIZE: Final = 16 * 1024 * 1024  # bytes; address space, not disk
 MAP_LIMIT: Final = 2**40 if sys.maxsize > 2**32 else 2**30
 _MAX_DBS: Final = 32
+_LARGE: Final = 1024  # bytes; no value up to that has pages of its own, whatever their size
 _CLOSE_WAIT: Final = 5.0  # seconds
 _READERS: Final = 126
 
@@ -102,7 +103,13 @@ class Change(View):
     def put(self, db: str, key: bytes, fields: Mapping[str, object]) -> None:
         """Write a record, over an old one too."""
         self.changed = True
-        self._txn.put(key, encode(db, key, fields), db=self._handles[db])
+        handle, raw = self._handles[db], encode(db, key, fields)
+        old = self._txn.get(key, db=handle)
+        if old is not None and len(raw) < len(old) > _LARGE:
+            # the engine would write a shorter value over the pages of the longer
+            # one and keep them all, which the verifier takes for damage
+            self._txn.delete(key, db=handle)
+        self._txn.put(key, raw, db=handle)
 
     def delete(self, db: str, key: bytes) -> bool:
         """Delete a record; return whether there was one."""
@@ -186,6 +193,7 @@ class Environment:
             handles, stamp = _prepare(env, name, path, databases)
             if new:
                 sync_folder(path)
+                sync_folder(path.parent)  # in which the folder may be new
         except lmdb.Error as error:
             env.close()
             raise translate(error, name, path) from error
@@ -319,8 +327,11 @@ def _prepare(
     info, stat = env.info(), env.stat()
     size = (path / DATA_FILE).stat().st_size
     if (info["last_pgno"] + 1) * stat["psize"] > size:
-        # reading beyond the file's end is SIGBUS, not an error
-        raise _damaged(name, path, f"{DATA_FILE} is cut: {size} bytes")
+        # reading beyond the file's end is SIGBUS, not an error; but the engine
+        # does not write pages at the end that it gave up in the same commit
+        reason = structure(path / DATA_FILE)
+        if reason is not None:
+            raise _damaged(name, path, f"{DATA_FILE} is cut: {size} bytes; {reason}")
     env.reader_check()  # slots of processes that were killed
     fresh = stat["entries"] == 0
     with env.begin(write=True) as txn:

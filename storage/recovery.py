@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from defence.errors import AccountRefused, Damaged
@@ -56,15 +57,22 @@ def make_sound(
     paths = {name: folder / name for name in names}
     for name in paths:
         swap.finish(folder, name)
+    # an empty store that shall come in another's place, and was not made before a cut
+    awaited = {each.name for _, each in swap.untold(folder) if each.source is None}
     verdicts = preflight.check(paths.values())
-    for path in paths.values():
+    for name, path in paths.items():
         mark = read_mark(path)
-        fault = judge(path, verdicts[path], mark, made=made)
+        fault = judge(path, verdicts[path], mark, made=made and name not in awaited)
         facts = verdicts[path].facts
         if fault is not None:
             facts = _replace(path, fault, verdicts[path], mark, sets(backups), account, now)
         if facts is not None and outdated(facts):
             migrate(path, facts, now)
+    if not made:
+        # a first start that was cut had acknowledged nothing: what it left lies
+        # aside, and there is nothing that people must know
+        for note, _ in swap.untold(folder):
+            swap.told(note)
 
 
 def survey(
@@ -111,7 +119,9 @@ def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, 
     of it, AccountRefused if it is another account's, StoreFull or FolderRefused.
     The caller holds the folder's lock.
     """
-    swap.finish(store.parent, store.name)
+    under_way = swap.finish(store.parent, store.name)
+    if under_way and (under_way.why, under_way.source) == (Why.RESTORED, chosen.name):
+        return under_way  # it was cut: to begin anew would set aside what has just come
     if store.name not in chosen.copies:
         raise Damaged(
             f"the backup {chosen.name} has no copy of {store.name!r}",
@@ -129,9 +139,11 @@ def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, 
     candidate = _Candidate(chosen.path / store.name, chosen.name, chosen.at)
     new = swap.new_folder(store)
     verdict = preflight.copy({candidate.path: new}, live=False)[candidate.path]
-    if verdict.facts is None:
+    if verdict.facts is None or not _belongs(verdict.facts, store, account):
+        shutil.rmtree(new, ignore_errors=True)
+        why = verdict.reason or "it is not what the set says"
         raise Damaged(
-            f"the copy of {store.name!r} in {chosen.name} failed its check: {verdict.reason}",
+            f"the copy of {store.name!r} in {chosen.name} failed its check: {why}",
             field="backup",
             value=chosen.name,
             remedy="choose another one",
@@ -158,7 +170,8 @@ def _replace(
     for candidate in _candidates(store, verdict.facts, usable):
         new = swap.new_folder(store)
         facts = preflight.copy({candidate.path: new}, live=False)[candidate.path].facts
-        if facts is not None and facts.name == store.name:
+        itself = candidate.path == store  # whose it is, its opening will judge
+        if facts is not None and (itself or _belongs(facts, store, account)):
             _put(store, fault, candidate, facts, mark, now)
             return facts
     shutil.rmtree(swap.new_folder(store), ignore_errors=True)
@@ -180,14 +193,19 @@ def _candidates(store: Path, own: Facts | None, backups: list[BackupSet]) -> lis
     """Return what may come in a store's place, the best first.
 
     A store that is sound and only behind is better than a backup from before
-    that; but a backup may have seen what the store has lost.
+    that; but the newest backups may have seen what the store has lost.
     """
     found = [_Candidate(each.path / store.name, each.name, each.at) for each in backups]
     if own is not None and own.name == store.name:
-        newest = backups[0].copies[store.name] if backups else None
-        ahead = newest and newest.birth == own.birth and newest.sequence > own.sequence
-        found.insert(1 if ahead else 0, _Candidate(store, store.name, None))
+        copies = (each.copies[store.name] for each in backups)
+        ahead = takewhile(lambda it: it.birth == own.birth and it.sequence > own.sequence, copies)
+        found.insert(sum(1 for _ in ahead), _Candidate(store, store.name, None))
     return found
+
+
+def _belongs(facts: Facts, store: Path, account: tuple[int, str] | None) -> bool:
+    """Whether a copy is what its set says: of this store, and not of another account."""
+    return facts.name == store.name and (account is None or facts.account in (None, account))
 
 
 def _put(
