@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from actors.actor import Context, GuardActor
 from actors.events import Kind
-from actors.messages import Acknowledge, ListAlerts, Raise, Repeat
+from actors.messages import Acknowledge, ListAlerts, Raise, Repeat, WriteAgain
 from actors.runtime import Timer
+from actors.trouble import Trouble, Unwritten, is_trouble
 from defence.alerts import Alert, Notice, Severity
-from defence.errors import NotFound, StoreFull
+from defence.errors import DtmsError, Fault, NotFound
 from storage.outbox import OutboxStore
 
 KEEP = 90 * 86_400.0  # seconds that an acknowledged alert is kept
@@ -20,12 +21,22 @@ KEEP = 90 * 86_400.0  # seconds that an acknowledged alert is kept
 class AlertSettings:
     """Times in seconds. `deliver` brings an alert to people beyond log and gateway, or is None.
 
-    It must return soon: an actor that hangs in it is replaced.
+    It must return soon: an actor that hangs in it is replaced. `unwritten` is
+    what the outbox has not taken yet; it outlives an incarnation.
     """
 
     store: OutboxStore
     repeat_after: float = 300.0
     deliver: Callable[[Alert], None] | None = None
+    unwritten: Unwritten[Alert] = field(default_factory=lambda: Unwritten(_outbox_trouble()))
+
+
+def _outbox_trouble() -> Trouble:
+    return Trouble(
+        "outbox",
+        Severity.WARNING,
+        "Alerts are told as before and kept in memory; they are written when there is room.",
+    )
 
 
 class AlertActor(GuardActor):
@@ -39,11 +50,27 @@ class AlertActor(GuardActor):
 
     def on_start(self) -> None:
         """Load the outbox and go on telling what nobody has acknowledged."""
-        with self.context.lease.hold():
-            self._settings.store.prune(self.clock.wall() - KEEP)
-        self._alerts = dict(self._settings.store.load())
-        for alert in self._alerts.values():
-            if alert.acknowledged_at is None:
+        try:
+            with self.context.lease.hold():
+                self._settings.store.prune(self.clock.wall() - KEEP)
+        except Fault:
+            raise
+        except DtmsError as error:  # to tell people matters more than to tidy up
+            self.context.log.error("old alerts cannot be forgotten: {}", error)
+        unwritten = self._settings.unwritten
+        self._alerts = {**self._settings.store.load(), **unwritten.waiting}
+        unwritten.trouble.plan(self)
+        now = self.clock.wall()
+        if self.context.incarnation == 1:
+            # The process before could not end them; what still holds is raised anew.
+            for key in sorted({a.key for a in self._alerts.values() if is_trouble(a.key)}):
+                self._settle(key, "a new start", now)
+        for alert in list(self._alerts.values()):
+            if alert.acknowledged_at is not None:
+                continue
+            if alert.told_at is None:  # written, and the one who was to tell it died
+                self._tell_people(alert, now)
+            else:
                 self._emit(alert, told=False)
         self._plan_repeat()
 
@@ -58,6 +85,9 @@ class AlertActor(GuardActor):
                 return tuple(sorted(self._alerts.values(), key=lambda a: -a.last_at))
             case Repeat():
                 self._repeat()
+            case WriteAgain():
+                if not self._write():
+                    self._settings.unwritten.trouble.plan(self)
             case _:
                 return super().receive(message)
         return None
@@ -80,10 +110,19 @@ class AlertActor(GuardActor):
             )
         else:
             alert = replace(known, text=notice.text, last_at=now, count=known.count + 1)
-        if known is None or self._due(alert, now):
+        if known is None or notice.ends is not None or self._due(alert, now):
             self._tell_people(alert, now)
         else:
             self._keep(alert)
+        if notice.ends is not None:
+            self._settle(notice.ends, notice.key, now)
+
+    def _settle(self, key: str, by: str, now: float) -> None:
+        """Acknowledge what an all-clear has ended: it is not told again."""
+        for alert in list(self._alerts.values()):
+            if alert.key == key and alert.acknowledged_at is None:
+                self._keep(replace(alert, acknowledged_at=now, acknowledged_by=by))
+                self.emit(Kind.ACKNOWLEDGED, key=key, by=by)
 
     def _due(self, alert: Alert, now: float) -> bool:
         if alert.told_at is None or alert.told_at > now:  # never, or the clock was set back
@@ -101,13 +140,13 @@ class AlertActor(GuardActor):
                 self.context.log.error("alert {} could not be delivered: {}", alert.key, error)
 
     def _keep(self, alert: Alert) -> None:
+        # Telling people matters more than remembering that they were told: what
+        # cannot be written is kept in memory, and written when it can be.
+        self._write({alert.id: alert})
         self._alerts[alert.id] = alert
-        try:
-            with self.context.lease.hold():
-                self._settings.store.put(alert)
-        except StoreFull as full:
-            # Telling people matters more than remembering that they were told.
-            self.context.log.error("the outbox is full, the alert is kept in memory: {}", full)
+
+    def _write(self, new: Mapping[str, Alert] | None = None) -> bool:
+        return self._settings.unwritten.write(self, self._settings.store.put, new)
 
     def _emit(self, alert: Alert, *, told: bool) -> None:
         self.emit(

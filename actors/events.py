@@ -68,6 +68,9 @@ class Kind(StrEnum):
     CONTROL = "control"
     SET_ASIDE = "set_aside"
     BACKUP = "backup"
+    BACKUP_FAILED = "backup_failed"
+    STORE_FAILS = "store_fails"  # it takes no writes
+    STORE_WORKS = "store_works"  # it takes them again
 
 
 @dataclass(frozen=True, slots=True)

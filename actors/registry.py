@@ -41,7 +41,15 @@ from actors.names import ALERT
 from actors.retention import Retention
 from actors.room import Room, trades_trouble
 from actors.trouble import Trouble
-from defence.errors import DtmsError, Fault, FolderRefused, NotFound, StoreFull, StoreLost
+from defence.errors import (
+    Damaged,
+    DtmsError,
+    Fault,
+    FolderRefused,
+    NotFound,
+    StoreFull,
+    StoreLost,
+)
 from defence.orders import Action
 from defence.plans import Plan, ReconcileRules
 from defence.reconcile import plan as plan_for
@@ -148,6 +156,8 @@ class Registry(GuardActor):
             except DtmsError as error:
                 if isinstance(error, Fault):
                     raise
+                if isinstance(error, Damaged):
+                    self._room.damaged(error)
                 answers.append(error)
         if draft.batches:
             if refusal is not None:
@@ -157,6 +167,9 @@ class Registry(GuardActor):
             except StoreLost as lost:
                 self._room.lost(lost)
                 return [lost for _ in answers]
+            except Damaged as damage:
+                self._room.damaged(damage, writing=True)
+                return [damage for _ in answers]
         else:
             self._book = draft.book
         for effect in draft.effects:

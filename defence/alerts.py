@@ -18,12 +18,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something people must know. Equal `key`s are one alert, counted."""
+    """Something people must know. Equal `key`s are one alert, counted.
+
+    An all-clear names in `ends` the key of the alert that is over with it.
+    """
 
     key: str
     severity: Severity
     title: str
     text: str
+    ends: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@
     │   ├── DeadlinePassed      nobody got to it in time; it was not done
     │   └── StoreFull           no room on the disk                    (HTTP 507)
     ├── Stopped                 the guard is over: start a new one     (HTTP 503)
+    │   └── StoreLost           a store's file was taken away under the running guard
     ├── StartRefused            mend the cause, then start again       (exit status 1)
     │   ├── AlreadyGuarded      another guard runs on this folder or account
     │   ├── FolderRefused       the data folder cannot be used
@@ -146,6 +147,12 @@ class Stopped(DtmsError):
     """The guard is over: start a new one."""
 
     code = "stopped"
+
+
+class StoreLost(Stopped):
+    """A store's file was deleted, moved or replaced under the running guard: start it again."""
+
+    code = "store_lost"
 
 
 class StartRefused(DtmsError):

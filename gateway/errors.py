@@ -17,6 +17,7 @@ from starlette.responses import Response
 from defence.errors import (
     Conflict,
     DtmsError,
+    FolderRefused,
     Forbidden,
     Invalid,
     MailboxFull,
@@ -119,6 +120,7 @@ _STATUS: dict[type[BaseException], int] = {
     MailboxFull: 429,
     TooMany: 429,
     StoreFull: 507,
+    FolderRefused: 507,  # the disk under the running guard lets nothing be written
     TryAgain: 503,
     Stopped: 503,
 }
@@ -142,7 +144,7 @@ def retry_after(error: BaseException) -> int | None:
     """Return after how many seconds to try again; None where that would not help."""
     if isinstance(error, TooMany):
         return max(1, math.ceil(error.wait))
-    if isinstance(error, StoreFull):
+    if isinstance(error, StoreFull | FolderRefused):
         return 30  # disks are not tidied up within a second
     return 1 if isinstance(error, TryAgain | Stopped) else None
 

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from defence.errors import DtmsError, FolderRefused, StoreFull
 
 OWNER_FOLDER: Final = 0o700
 OWNER_FILE: Final = 0o600
+
+_PASSING: Final = ("dtms.", ".tmp")  # how the name of a file begins and ends while it is written
 
 ROOM: Final = 1 << 20  # bytes that must fit
 PLENTY: Final = 64 << 20  # bytes; with fewer free a large transaction may not have fit
@@ -75,7 +78,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises StoreFull or FolderRefused; the old file is whole then.
     """
     # a name of our own ("dtms.") lets a killed first start be told from a foreign folder
-    passing = path.with_name(f"dtms.{path.name}.{secrets.token_hex(4)}.tmp")
+    passing = path.with_name(f"{_PASSING[0]}{path.name}.{secrets.token_hex(4)}{_PASSING[1]}")
     try:
         try:
             handle = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_FILE)
@@ -92,22 +95,48 @@ def write_whole(path: Path, content: bytes) -> None:
         raise refused(error, path, "writing a file") from error
 
 
+def sweep(folder: Path) -> None:
+    """Remove what cut `write_whole`s left in a folder; the caller is alone in it.
+
+    What cannot be removed is left: it is in nobody's way.
+    """
+    begins, ends = _PASSING
+    with suppress(OSError):
+        for left in folder.glob(f"{begins}*{ends}"):
+            left.unlink(missing_ok=True)
+
+
 def has_room(folder: Path) -> bool:
     """Whether the folder's disk takes another ROOM bytes from us (tried, not believed)."""
-    probe = folder / f"dtms.room.{secrets.token_hex(4)}.tmp"
     try:
         if shutil.disk_usage(folder).free < PLENTY:
             return False
-        # quotas and limits do not show in the free space
-        with probe.open("xb") as file:
-            file.write(bytes(ROOM))
-            file.flush()
-            os.fsync(file.fileno())
+    except OSError:  # such as a folder that is gone: no question of room
+        return True
+    # quotas and limits do not show in the free space
+    return not isinstance(try_to_write(folder, ROOM), StoreFull)
+
+
+def try_to_write(folder: Path, size: int) -> DtmsError | None:
+    """Write `size` bytes into the folder, durably, and delete them again.
+
+    Returns why that cannot be done, StoreFull or FolderRefused; None if it can.
+    Call it from one thread a folder.
+    """
+    # always the same name: what a kill in the middle leaves behind, the next try takes away
+    probe = folder / "dtms.room.tmp"
+    try:
+        try:
+            handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_FILE)
+            with os.fdopen(handle, "wb") as file:
+                file.write(bytes(size))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        return error.errno not in NO_ROOM and getattr(error, "winerror", None) not in NO_ROOM
-    finally:
-        probe.unlink(missing_ok=True)
-    return True
+        return refused(error, folder, "writing a file")
+    return None
 
 
 def sync_folder(path: Path) -> None:

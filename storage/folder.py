@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeVar
 
 from defence.errors import Damaged, FolderRefused
 from storage.audit import AuditStore
-from storage.files import OWNER_FILE, make_folder, refused, write_whole
+from storage.files import OWNER_FILE, make_folder, refused, sweep, write_whole
 from storage.ledger import LedgerStore
 from storage.marker import MARKER, Marker, keep_damaged, read_marker, write_marker
 from storage.outbox import OutboxStore
@@ -156,6 +156,7 @@ def open_stores(folder: DataFolder, now: float) -> Stores:
     happened. Raises FolderRefused, AccountRefused, StoreFull or StartRefused;
     then nothing stays open.
     """
+    sweep(folder.path)
     marker = _marker(folder, now)
     make_sound(
         folder.path,
@@ -200,10 +201,12 @@ def _marker(folder: DataFolder, now: float) -> Marker:
         return read_marker(folder.path) or Marker()
     except Damaged as damage:
         aside = keep_damaged(folder.path, damage.message, now)
-        tell(
-            folder.path,
-            Swap(name="marker", why=Why.DAMAGED, reason=damage.message, at=now, aside=aside),
-        )
+        # its name says what it held: the same after a cut, and one fact is told once
+        if all(swap.aside != aside for _, swap in folder.untold()):
+            tell(
+                folder.path,
+                Swap(name="marker", why=Why.DAMAGED, reason=damage.message, at=now, aside=aside),
+            )
         # a folder with a marker has most likely been used: a store that is
         # missing as well must be told, not made anew in silence
         marker = Marker(made=True)

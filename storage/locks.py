@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import filelock
+from loguru import logger
 
 from defence.errors import AlreadyGuarded, DtmsError, FolderRefused
 from storage.files import OWNER_FILE, make_folder, refused, write_whole
@@ -118,8 +119,8 @@ class _Lock:
             return
         try:
             self._note.unlink(missing_ok=True)
-        except OSError as error:
-            raise refused(error, self._note, "removing the note of the lock") from error
+        except OSError as error:  # it misleads nobody: only who finds the lock taken reads it
+            logger.bind(child="guard").warning("{} stays behind: {}", self._note, error)
         finally:
             self._lock.release()
 
@@ -159,12 +160,32 @@ class AccountLock(_Lock):
 
     def __init__(self, state_dir: Path, server: str, login: int) -> None:
         folder = _resolved(state_dir) / "accounts"
-        make_folder(folder, parents=True)
+        try:
+            make_folder(folder, parents=True)
+        except DtmsError as error:
+            raise _about_state(error) from error
         super().__init__(
             folder / f"{account_name(login, server)}.lock",
             f"the account {login} on {server!r}",
             "stop that guard: one account has one guard",
         )
+
+    def acquire(self) -> None:
+        """Take the lock as `FolderLock` does; an error names the state folder."""
+        try:
+            super().acquire()
+        except AlreadyGuarded:
+            raise
+        except DtmsError as error:
+            raise _about_state(error) from error
+
+
+def _about_state(error: DtmsError) -> DtmsError:
+    """Return the error for the state folder: it is not the data folder that must be mended."""
+    remedy = error.remedy
+    if isinstance(error, FolderRefused):
+        remedy = "give this user the right to write there, or choose another state folder"
+    return type(error)(error.message, field="state_dir", value=error.value, remedy=remedy)
 
 
 def _resolved(folder: Path) -> Path:

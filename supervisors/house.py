@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -77,6 +78,7 @@ class House:
         self._closer: threading.Thread | None = None
         self._opened = False
         self._began = 0.0
+        self._process = os.getpid()
 
     # -- opening
 
@@ -225,6 +227,8 @@ class House:
 
     def close(self) -> None:
         """Stop children, root, watchdog, terminal, stores, locks; each step timed."""
+        if os.getpid() != self._process:
+            return  # a fork's child has none of the threads; terminal and locks are its parent's
         if not self._opened:
             self._runtime.close()
             return

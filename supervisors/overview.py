@@ -48,7 +48,9 @@ class Seen:
     cycle_at: float | None = None
     cycle_facts: Mapping[str, object] = field(default_factory=dict)
     reconciled_at: float | None = None
+    backup: Mapping[str, Any] | None = None  # the newest: when, and where
     paused_host_at: float | None = None
+    failing: Mapping[str, str] = field(default_factory=dict)  # store -> why it takes no writes
 
 
 _STATES: dict[Kind, ChildState] = {
@@ -58,7 +60,7 @@ _STATES: dict[Kind, ChildState] = {
     Kind.ESCALATED: ChildState.ESCALATED,
 }
 
-
+VITAL_STORES = ("trades",)
 _ENDINGS = (Kind.STOPPING, Kind.STOPPED)
 
 
@@ -87,10 +89,21 @@ def _fold(seen: Seen, event: Event) -> Seen:
         view = _fold_child(seen.children[name], event)
         if view is not seen.children[name]:
             seen = replace(seen, children={**seen.children, name: view})
+    if event.kind in (Kind.STORE_FAILS, Kind.STORE_WORKS):
+        return replace(seen, failing=_failing(seen.failing, event))
     change = _CHANGES.get(event.kind)
     if change is None or (event.kind in _ENDINGS and seen.phase in ("refused", "died")):
         return seen  # how it ended matters more than that it was tidied up
     return replace(seen, **change(event))
+
+
+def _failing(failing: Mapping[str, str], event: Event) -> Mapping[str, str]:
+    facts: Mapping[str, Any] = event.facts
+    others = {store: why for store, why in failing.items() if store != facts["store"]}
+    if event.kind is Kind.STORE_WORKS:
+        return others
+    why = f"{facts['code']}: the store {facts['store']!r} takes no writes: {facts['reason']}"
+    return {**others, facts["store"]: why}
 
 
 def _fold_child(view: ChildView, event: Event) -> ChildView:
@@ -150,6 +163,7 @@ _CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
         "cycle_facts": e.facts,
     },
     Kind.RECONCILED: lambda e: {"reconciled_at": e.at},
+    Kind.BACKUP: lambda e: {"backup": {"at": e.facts["taken_at"], "path": e.facts["path"]}},
     Kind.HOST_PAUSED: lambda e: {"paused_host_at": e.at},
 }
 
@@ -192,6 +206,9 @@ def health(
         for name, view in seen.children.items()
         if name not in vital and view.state is ChildState.ESCALATED
     )
+    reasons.extend(
+        f"{why} (degraded)" for store, why in seen.failing.items() if store not in VITAL_STORES
+    )
     status = 500 if seen.phase == "refused" else 200 if ready else 503
     return Health(status, ready, initialized, active, seen.active_trades, tuple(reasons))
 
@@ -221,6 +238,8 @@ def _reasons(seen: Seen, now: float, stale_after: float, vital: tuple[str, ...])
         known = "never" if age is None else f"{age:.0f} s ago"
         why = f" ({seen.lost})" if seen.lost else ""
         reasons.append(f"the broker was last read {known}{why}")
+    # What cannot be journalled is not sent, and nothing new is accepted.
+    reasons.extend(why for store, why in seen.failing.items() if store in VITAL_STORES)
     if seen.cannot_act is not None and seen.mode == ARMED:
         reasons.append(f"cannot_act: {seen.cannot_act}")
     return reasons

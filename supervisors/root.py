@@ -17,6 +17,7 @@ from actors.incarnation import Incarnation
 from actors.mailbox import Lane, Letter
 from actors.messages import (
     Begin,
+    CannotGoOn,
     CheckHealth,
     ChildReady,
     ExitReport,
@@ -107,6 +108,8 @@ class RootSupervisor(GuardActor):
                 return self._strike(message)
             case ShutDown():
                 self._shut_down(message.by)
+            case CannotGoOn():
+                self._give_up(message.cause)
             case _:
                 return super().receive(message)
         return None

@@ -21,6 +21,7 @@ from defence.errors import (
     DeadlinePassed,
     DtmsError,
     Fault,
+    FolderRefused,
     Forbidden,
     Invalid,
     MailboxFull,
@@ -52,6 +53,7 @@ TABLE = [
     (TryAgain, 503, "1"),
     (Stopped, 503, "1"),
     (StoreFull, 507, "30"),
+    (FolderRefused, 507, "30"),
 ]
 
 
