@@ -34,7 +34,7 @@ COMMANDS: Final[Mapping[str, Spec]] = {
     "resume": Spec("end a pause"),
     "set-mode": Spec("observe or armed", ("mode",)),
     "reconcile": Spec("compare with the broker now, history included"),
-    "backup": Spec("write a verified copy of the trades"),
+    "backup": Spec("write verified copies of all stores"),
     "resolve": Spec("say what became of an order in doubt", ("intent", "done")),
     "acknowledge": Spec("have seen one alert, or all", (), ("alert",)),
     "freeze": Spec("send no order at all, until set-mode armed"),

@@ -30,6 +30,15 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1  # of the set
 _PART: Final = ".part"
 _LOCK: Final = "dtms.backup.lock"
+# what a file that is no manifest can trip its reader over
+_NO_SET: Final = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +149,7 @@ def read_set(path: Path) -> BackupSet:
             copies={name: Facts.of_plain(plain) for name, plain in said["copies"].items()},
             failed=dict(said["failed"]),
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except _NO_SET as error:
         raise Damaged(
             f"{path} is no backup set: {error}",
             field="backup",

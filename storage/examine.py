@@ -134,7 +134,7 @@ def examine(folder: Path) -> Verdict:
     try:
         reason = first_look(folder)
         if reason is None and (folder / DATA_FILE).exists():
-            reason = _structure(folder / DATA_FILE)
+            reason = structure(folder / DATA_FILE)
             if reason is None:
                 return _records(folder)
     except Damaged as damage:
@@ -150,7 +150,8 @@ def examine(folder: Path) -> Verdict:
     return Verdict(Finding.SOUND) if reason is None else Verdict(Finding.DAMAGED, reason)
 
 
-def _structure(data: Path) -> str | None:
+def structure(data: Path) -> str | None:
+    """Return what the offline verifier finds wrong in a file, None if nothing; it cannot crash."""
     try:
         problems = lmdb.verify.verify(str(data), subdir=False)  # type: ignore[no-untyped-call]  # no stubs for it
     except lmdb.verify.VerifyError as error:
@@ -187,8 +188,14 @@ def _records(folder: Path) -> Verdict:
                 db = name.decode("utf-8", "backslashreplace")
                 parse = PARSERS.get(db)
                 counts[db] = 0
+                # the verifier does not compare a branch page's keys with the
+                # pages below: a wrong one hides records from whoever asks by key
+                tall = txn.stat(handle)["depth"] > 1
                 for key, raw in txn.cursor(db=handle):
                     fields = decode(db, key, raw)
+                    if tall and txn.get(key, db=handle) != raw:
+                        reason = f"the record {key.hex()} of {db!r} is not found by its key"
+                        return Verdict(Finding.DAMAGED, reason)
                     counts[db] += 1
                     if parse is not None:
                         parse(fields)

@@ -67,7 +67,7 @@ def read_marker(folder: Path) -> Marker | None:
         body = {name: said[name] for name in ("format", "login", "server", "made")}
         if said["crc"] != _crc(body):
             raise _damaged(path, "it does not match its checksum")
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(path, f"it cannot be read: {type(error).__name__}") from error
     if body["format"] > FORMAT:
         raise FolderRefused(

@@ -83,11 +83,13 @@ class MarkFile:
         The commit is durable already: to fail it now would be a lie.
         """
         try:
+            raw = _raw(Mark(self._birth, sequence))
             if self._handle is None:
                 flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
                 self._handle = os.open(self._path, flags, OWNER_FILE)
+                os.truncate(self._handle, len(raw))  # something longer would never be a mark
             os.lseek(self._handle, 0, os.SEEK_SET)
-            os.write(self._handle, _raw(Mark(self._birth, sequence)))
+            os.write(self._handle, raw)
             self._failing = False
         except OSError as error:
             if not self._failing:  # once, not at every commit

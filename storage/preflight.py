@@ -137,7 +137,9 @@ def _do(job: Job) -> Verdict:
         make_folder(target)
         # one that may be open is read as a reader that its writer knows of
         _write(source, target, live=job[0] == "copy")
-    except (StoreFull, FolderRefused) as error:
+    except StoreFull as error:
+        return Verdict(Finding.REFUSED, f"{_FULL}{error.message}")
+    except FolderRefused as error:
         return Verdict(Finding.REFUSED, str(error))
     except lmdb.Error as error:
         meant = translate(error, source.name, target)

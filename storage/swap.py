@@ -152,6 +152,8 @@ def untold(folder: Path) -> list[tuple[Path, Swap]]:
     """Return the swaps that people have not been told of, with their notes, oldest first."""
     found = []
     for note in folder.glob("dtms.*.told-*"):
+        if note.suffix == ".tmp":  # one that was cut while it was written: it is written anew
+            continue
         try:
             swap = _read(note)
         except FolderRefused as error:
@@ -243,7 +245,7 @@ def _read(note: Path) -> Swap | None:
         if zlib.crc32(body.encode()) != sealed["crc"]:
             raise ValueError("it does not match its checksum")
         return Swap.of_plain(json.loads(body))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FolderRefused(
             f"the note {note} is damaged: {error}",
             field="data_dir",

@@ -52,7 +52,8 @@ def _came(swap: Swap) -> str:
     if swap.name == "marker":
         return "A new one was written."
     if swap.source is None:
-        return "There was no good backup: a new one was made and is filled from the broker."
+        filled = " and is filled from the broker" if swap.name == "trades" else ""
+        return f"There was no good backup: a new one was made{filled}."
     if swap.source == swap.name:
         return "What was sound of it goes on in its place."
     return f"The backup {swap.source} of {iso(swap.source_at)} came in its place."
@@ -64,7 +65,7 @@ def _missing(swap: Swap) -> str:
         return ""
     held = {
         "trades": "registrations, releases, results and actions",
-        "ledger": "charges, so that a budget may be fuller than it should be",
+        "ledger": "charges (a budget may be fuller than it should be)",
         "outbox": "alerts and acknowledgements",
         "audit": "audit entries, mode and pause",
     }.get(swap.name, "records")

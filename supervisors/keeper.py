@@ -63,7 +63,11 @@ class Keeper:
 
     def start(self) -> None:
         """Plan the first backup: soon, or when the newest one is old enough."""
-        newest = next(iter(sets(self._settings.folder)), None)
+        newest = None
+        try:
+            newest = next(iter(sets(self._settings.folder)), None)
+        except DtmsError as error:  # a guard without backups is better than none
+            self._tell_failed(f"the backups cannot be read: {error}")
         if newest is not None:
             self._publish(newest, by="before", gone=[])
         every = self._settings.every
@@ -91,6 +95,8 @@ class Keeper:
     def stop(self, timeout: float) -> None:
         """Plan no more, and wait at most `timeout` seconds for the one under way.
 
+        Who asked for it is told at once.
+
         A copy that goes on after that harms nothing: it gets no name.
         """
         with self._lock:
@@ -100,7 +106,8 @@ class Keeper:
             waiting, self._waiting = self._waiting, []
         for reply_to in waiting:
             keep_promise(reply_to, Stopped("the guard is stopping", remedy="start a new one"))
-        self._idle.wait(timeout)
+        if not self._idle.is_set():
+            self._runtime.wait_until(self._idle.is_set, timeout)
 
     def _take(self) -> BackupSet:
         folder = self._settings.folder
@@ -108,31 +115,37 @@ class Keeper:
 
     def _done(self, result: object, by: str) -> None:
         """Tell everybody; then plan the next one."""
-        gone: list[str] = []
-        if isinstance(result, BackupSet):
-            try:
-                gone = prune(self._settings.folder, self._settings.keep)
-            except DtmsError as error:
-                self._tell_failed(f"old backups cannot be removed: {error}")
-            self._publish(result, by=by, gone=gone)
-            self._judge(result)
-        elif isinstance(result, BaseException):
-            self._tell_failed(str(result) if isinstance(result, DtmsError) else repr(result))
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-            self._busy = False
-            self._idle.set()
-        for reply_to in waiting:
-            keep_promise(reply_to, _answer(result))
-        if self._settings.every > 0:
-            failed = isinstance(result, BaseException)
-            every = self._settings.every
-            self._plan(min(AGAIN_AFTER, every) if failed else every)
+        try:
+            if isinstance(result, BackupSet):
+                self._finish(result, by)
+            elif isinstance(result, BaseException):
+                self._tell_failed(str(result) if isinstance(result, DtmsError) else repr(result))
+        finally:  # or no backup would ever be taken again, and nobody be answered
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+                self._busy = False
+                self._idle.set()
+            for reply_to in waiting:
+                keep_promise(reply_to, _answer(result))
+            if self._settings.every > 0:
+                failed = isinstance(result, BaseException)
+                every = self._settings.every
+                self._plan(min(AGAIN_AFTER, every) if failed else every)
 
-    def _judge(self, made: BackupSet) -> None:
+    def _finish(self, made: BackupSet, by: str) -> None:
+        """Keep the newest few; say what was not right, or that all is well again."""
+        gone: list[str] = []
+        wrong: list[str] = []
+        try:
+            gone = prune(self._settings.folder, self._settings.keep)
+        except DtmsError as error:
+            wrong.append(f"old backups cannot be removed: {error}")
+        self._publish(made, by=by, gone=gone)
         if made.failed:
             listed = "; ".join(f"{name}: {reason}" for name, reason in made.failed.items())
-            self._tell_failed(f"no copy of {listed}. Restart the guard: it checks its stores")
+            wrong.append(f"no copy of {listed}. Restart the guard: it checks its stores")
+        if wrong:
+            self._tell_failed("; ".join(wrong))
         elif self._failing:
             self._failing = False
             self._notify(

@@ -88,7 +88,13 @@ def test_steering_a_real_guard(
     assert main(["ctl", "backup", "--json", *place]) == 0
     out = capsys.readouterr().out
     backup = json.loads(out[out.index("{") :])
-    assert Path(backup["backup"]).is_dir()
+    assert backup["stores"] == ["trades", "ledger", "outbox", "audit"]
+    assert (backup["failed"], backup["number"]) == ({}, 1)
+    made = Path(backup["backup"])
+    assert sorted(path.name for path in made.iterdir()) == sorted(
+        [*backup["stores"], "manifest.json"]
+    )
+    guard_process.until("backup by cli (http 127.0.0.1)")
     assert "cli (http 127.0.0.1) says: pause why=lunch" in guard_process.log
 
     # refused by the guard: status 1, its words, its remedy

@@ -42,6 +42,7 @@ def test_the_numbers(guard: FakeGuard, client: httpx2.Client) -> None:
         ("dtms_terminal_info", (("real", "false"), ("terminal", "simulated"))): 1,
         ("dtms_cycles_total", ()): 9,
         ("dtms_last_cycle_timestamp_seconds", ()): 1767323045,
+        ("dtms_last_backup_timestamp_seconds", ()): 1767322800,
         ("dtms_cycle_duration_seconds", ()): 0.25,
         ("dtms_cycle_skipped_trades", ()): 2,
         ("dtms_child_state", (("child", "monitor"), ("state", "ready"))): 1,

@@ -189,7 +189,7 @@ def test_a_damaged_store_is_set_aside_and_filled_from_the_broker(
     sim: GuardKit, tmp_path: Path
 ) -> None:
     state = {"state": tmp_path / "broker.json"}
-    guard = sim.start(adoption="adopt", terminal_options=state)
+    guard = sim.start(adoption="adopt", terminal_options=state, backup_every=0.0)
     ticket = sim.terminal.open_position("EURUSD", "BUY", 0.2, sl=0.5)
     let_pass(sim, 60.0)
     guard.stop()
@@ -198,10 +198,51 @@ def test_a_damaged_store_is_set_aside_and_filled_from_the_broker(
     again = sim.next_process(state, adoption="adopt").start()
     assert [trade.ticket for trade in again.trades()] == [ticket]
     aside = kinds(again, Kind.SET_ASIDE)
-    assert [event.facts["store"] for event in aside] == ["trades"]
-    kept = [path for path in again.data_dir.rglob("data.mdb") if path != data]
-    assert any(path.read_bytes()[:64] == b"\xff" * 64 for path in kept)
-    assert any(alert.key == "set_aside:trades" for alert in again.alerts())
+    assert [(event.facts["store"], event.facts["why"]) for event in aside] == [
+        ("trades", "damaged")
+    ]
+    assert aside[0].facts["source"] is None
+    kept = again.data_dir / str(aside[0].facts["path"]) / "data.mdb"
+    assert set(kept.read_bytes()) == {0xFF}
+    assert [alert.key for alert in again.alerts()] == ["set_aside:trades"]
     assert again.status()["mode"] == "observe"  # until a person confirms
     again.admin("set-mode", mode="armed")
     assert again.status()["mode"] == "armed"
+
+
+def test_a_damaged_store_comes_back_from_its_backup_and_is_reconciled(
+    sim: GuardKit, tmp_path: Path
+) -> None:
+    """What the broker knows is his, what only the store knew is the backup's."""
+    state = {"state": tmp_path / "broker.json"}
+    guard = sim.start(adoption="ignore", terminal_options=state)
+    stays, goes, later = (
+        sim.terminal.open_position("EURUSD", "BUY", 0.2, sl=0.5) for _ in range(3)
+    )
+    for ticket in (stays, goes):
+        guard.register(Trade(ticket=ticket, managed_by="anna"))
+    let_pass(sim, 60.0)
+    before = guard.trade(stays)
+    backup = guard.admin("backup")["backup"]
+    guard.register(Trade(ticket=later, managed_by="anna"))  # after the backup
+    sim.terminal.modify(stays, sl=0.6)
+    sim.terminal.close_position(goes)
+    let_pass(sim, 60.0)
+    assert guard.trade(stays).stop_loss == 0.6
+    guard.stop()
+    data = guard.data_dir / "trades" / "data.mdb"
+    data.write_bytes(b"\xff" * data.stat().st_size)
+    again = sim.next_process(state, adoption="ignore").start()
+    (aside,) = kinds(again, Kind.SET_ASIDE)
+    assert aside.facts["source"] == Path(str(backup)).name
+    restored = again.trade(stays)
+    assert (restored.managed_by, restored.registered_at) == ("anna", before.registered_at)
+    assert restored.stop_loss == 0.6  # the broker's
+    let_pass(sim, 60.0)
+    assert again.trade(goes).standing is Standing.CLOSED
+    # what came after the backup is missing, and is said to be
+    assert [trade.ticket for trade in again.trades()] == [stays]
+    (alert,) = (alert for alert in again.alerts() if alert.key == "set_aside:trades")
+    assert "Missing: registrations" in alert.text
+    assert f"({aside.facts['missing']} commits" in alert.text
+    assert again.status()["mode"] == "observe"

@@ -107,9 +107,13 @@ def test_backup_refused_kills_registry(sim: GuardKit) -> None:
     folder = g._house.premises.folder.backups
     shutil.rmtree(folder, ignore_errors=True)
     folder.write_text("x")
-    with pytest.raises(DtmsError):
+    with pytest.raises(DtmsError, match="is a file"):
         g.admin("backup", timeout=60)
-    assert not kinds(g, Kind.CHARGED)
+    let_pass(sim, 1)
+    assert not kinds(g, Kind.CHARGED, Kind.EXITED)
+    assert [alert.key for alert in g.alerts()] == ["backup_failed"]
+    folder.unlink()
+    assert g.admin("backup", timeout=60)["failed"] == {}
 
 
 def test_paused_health(sim: GuardKit) -> None:

@@ -19,11 +19,13 @@ GUARD = """
 import json, os, random, shutil, sys; from pathlib import Path
 from storage_samples import T0, action, alert, trade
 from defence.errors import DtmsError
-from storage.folder import DataFolder, open_stores
+from storage.backups import take
+from storage.folder import ENVIRONMENTS, DataFolder, open_stores
 from storage.layout import DATA_FILE
 from storage.trades import Batch
 
 base, kind, seeds = Path(sys.argv[1]), sys.argv[2], range(int(sys.argv[3]))
+backed_up = sys.argv[4] == "backed up"
 folder = DataFolder(base / "whole")
 stores = open_stores(folder, T0)
 stores.trades.bind(77, "Demo")
@@ -40,6 +42,8 @@ def look(stores):
 truth, charges, sequence = look(stores), stores.ledger.charges("monitor"), stores.trades.sequence()
 stores.trades.commit(Batch())  # the newest commit changes nothing but the sequence
 stores.close()
+if backed_up:
+    take(folder.backups, [folder.path / name for name in ENVIRONMENTS], T0)
 
 for seed in seeds:
     rng = random.Random(f"{kind}{seed}")
@@ -63,11 +67,15 @@ for seed in seeds:
         at = rng.randrange(len(content)); end = min(len(content), at + 512)
         content[at:end] = rng.randbytes(end - at)
     data.write_bytes(content)
-    stores = open_stores(DataFolder(path), T0)
-    aside = [told.name for told in stores.set_aside]
+    folder = DataFolder(path)
+    stores = open_stores(folder, T0)
+    swaps = [swap for _, swap in folder.untold()]
+    aside = [swap.name for swap in swaps]
     seen = look(stores)
-    kept = bytes(content) == (stores.set_aside[0].path / DATA_FILE).read_bytes() if aside else True
+    kept = all(bytes(content) == (path / swap.aside / DATA_FILE).read_bytes() for swap in swaps)
+    back = [swap.missing == 0 for swap in swaps]
     print(json.dumps({"seed": seed, "aside": aside, "true": seen == truth, "kept": kept,
+        "why": [swap.why for swap in swaps], "nothing missing": back,
         "account": stores.trades.account() == (77, "Demo"),
         "ledger": stores.ledger.charges("monitor") == charges}), flush=True)
     stores.trades.commit(Batch(trades=[trade(999)]))
@@ -77,9 +85,10 @@ print("alive", flush=True)
 """
 
 
+@pytest.mark.parametrize("backups", ["none", "backed up"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "zero", "swap", "noise"])
-def test_random_damage_is_set_aside_or_harmless(tmp_path: Path, kind: str) -> None:
-    code, out, err = finished(python(GUARD, tmp_path, kind, 7))
+def test_random_damage_is_set_aside_or_harmless(tmp_path: Path, kind: str, backups: str) -> None:
+    code, out, err = finished(python(GUARD, tmp_path, kind, 7, backups))
     assert (code, err) == (0, "")
     *lines, last = out.splitlines()
     assert last == "alive"
@@ -92,6 +101,9 @@ def test_random_damage_is_set_aside_or_harmless(tmp_path: Path, kind: str) -> No
         assert each["kept"], each
         # what is not set aside reads as it was written
         assert each["aside"] or each["true"], each
+        if backups == "backed up" and each["aside"]:
+            assert each["true"], each
+            assert each["nothing missing"] == [True], each
     if kind != "flip":  # most flips hit free pages
         assert any(each["aside"] for each in found)
 
@@ -153,7 +165,7 @@ def test_a_kill_leaves_a_folder_that_starts(tmp_path: Path) -> None:
         child.kill()
         child.communicate(timeout=10)
         stores = open_stores(DataFolder(folder.path), 1.0)
-        assert stores.set_aside == ()
+        assert folder.untold() == []
         assert stores.trades.load()[0]
         stores.close()
 
@@ -182,6 +194,6 @@ def test_a_kill_while_starting_leaves_a_folder_that_starts(tmp_path: Path) -> No
         stores.trades.bind(77, "Demo")
         stores.close()
         again = open_stores(DataFolder(path), 1.0)
-        assert again.set_aside == ()
+        assert DataFolder(path).untold() == []
         assert again.trades.account() == (77, "Demo")
         again.close()

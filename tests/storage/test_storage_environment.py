@@ -26,9 +26,11 @@ from defence.errors import (
 )
 from storage import environment as module
 from storage import preflight
+from storage.backups import take
 from storage.environment import Change, Environment
+from storage.examine import Finding
 from storage.failures import translate
-from storage.layout import DATA_FILE
+from storage.layout import BIRTH_KEY, DATA_FILE, META, SEQUENCE_KEY
 
 DB = "things"
 
@@ -39,6 +41,10 @@ def opened(path: Path, name: str = "test", map_size: int = 1 << 20) -> Environme
 
 def put(env: Environment, key: bytes, **fields: object) -> None:
     env.run(lambda change: change.put(DB, key, fields))
+
+
+def sound(path: Path) -> bool:
+    return preflight.check([path])[path].finding is Finding.SOUND
 
 
 def test_written_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ def test_the_map_grows_by_itself_and_the_work_runs_again(tmp_path: Path) -> None
         assert view.count(DB) == 400
         assert all(fields == {"text": "x" * 1000} for _, fields in view.items(DB))
     env.close()
-    assert preflight.check([tmp_path / "e"]) == {tmp_path / "e": None}
+    assert sound(tmp_path / "e")
     opened(tmp_path / "e", map_size=64 * 1024).close()  # a map smaller than the file
 
 
@@ -220,7 +226,7 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_and_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FORMAT", 9)
+    monkeypatch.setattr(module, "FORMATS", {"test": 9})
     opened(tmp_path / "e").close()
     monkeypatch.undo()
     with pytest.raises(FolderRefused, match="format 9"):
@@ -309,7 +315,7 @@ def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
     with env.read() as view:
         assert {key for key, _ in view.items(DB)} == {b"first", b"small", b"big"}
     env.close()
-    assert preflight.check([tmp_path / "e"]) == {tmp_path / "e": None}
+    assert sound(tmp_path / "e")
 
 
 NO_ADDRESSES = """
@@ -344,31 +350,135 @@ def test_a_map_that_cannot_be_made_kills_nobody(tmp_path: Path) -> None:
     env.close()
 
 
-def test_a_backup_is_whole_and_can_be_opened(tmp_path: Path) -> None:
+def test_every_commit_has_its_number(tmp_path: Path) -> None:
+    env = opened(tmp_path / "e")
+    assert env.sequence == 0
+    numbers = [env.run(lambda change: (change.put(DB, b"k", {}), change.sequence)[1])]
+    env.run(lambda change: change.get(DB, b"k"))  # changes nothing, counts nothing
+    numbers.append(env.run(lambda change: (change.delete(DB, b"none"), change.sequence)[1]))
+
+    def fails(change: Change) -> None:
+        change.put(DB, b"x", {})
+        raise RuntimeError("told by the test")
+
+    with pytest.raises(RuntimeError):
+        env.run(fails)
+    numbers.append(env.run(lambda change: (change.put(DB, b"k", {}), change.sequence)[1]))
+    assert numbers == [1, 2, 3]
+    with env.read() as view:
+        assert view.get(META, SEQUENCE_KEY) == {"n": 3}
+        assert view.get(META, BIRTH_KEY) == {"id": env.birth}
+    env.close()
+    again = opened(tmp_path / "e")
+    assert (again.sequence, again.birth) == (3, env.birth)
+    put(again, b"k")
+    assert again.sequence == 4
+    again.close()
+
+
+def test_a_commit_may_move_its_number_on(tmp_path: Path) -> None:
+    """A store that is built from another goes on where that one was."""
+    env = opened(tmp_path / "e")
+
+    def work(change: Change) -> None:
+        change.put(DB, b"k", {})
+        change.sequence = 50
+
+    env.run(work)
+    assert env.sequence == 50
+    put(env, b"k")
+    assert env.sequence == 51
+    env.close()
+    again = opened(tmp_path / "e")
+    assert again.sequence == 51
+    again.close()
+
+
+def test_a_commit_that_had_to_grow_counts_once(tmp_path: Path) -> None:
+    env = opened(tmp_path / "e", map_size=64 * 1024)
+    runs = []
+
+    def work(change: Change) -> None:
+        runs.append(change.sequence)
+        change.put(DB, b"big", {"text": "x" * 500_000})
+
+    env.run(work)
+    assert len(runs) > 1
+    assert set(runs) == {env.sequence} == {1}
+    env.close()
+
+
+def test_every_environment_has_a_birth_of_its_own(tmp_path: Path) -> None:
+    births = set()
+    for name in ("a", "b", "c"):
+        env = opened(tmp_path / name)
+        births.add(env.birth)
+        env.close()
+    assert len(births) == 3
+    assert all(len(bytes.fromhex(birth)) == 16 for birth in births)
+
+
+def test_an_older_versions_environment_gets_its_birth_at_its_opening(tmp_path: Path) -> None:
+    env = opened(tmp_path / "e")
+    put(env, b"k", a=1)
+    with env._open().begin(write=True) as txn:  # as it was made before there were births
+        for key in (BIRTH_KEY, SEQUENCE_KEY):
+            assert txn.delete(key, db=env._handles[META])
+    env.close()
+    found = preflight.check([tmp_path / "e"])[tmp_path / "e"].facts
+    assert found is not None
+    assert (found.birth, found.sequence) == (None, 0)
+    again = opened(tmp_path / "e")
+    assert again.birth != env.birth
+    assert again.sequence == 0
+    with again.read() as view:
+        assert view.get(DB, b"k") == {"a": 1}
+    again.close()
+    third = opened(tmp_path / "e")
+    assert third.birth == again.birth
+    third.close()
+
+
+def test_an_older_format_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path / "e").close()
+    monkeypatch.setattr(module, "FORMATS", {"test": 2})
+    with pytest.raises(FolderRefused, match="format 1") as told:
+        opened(tmp_path / "e")
+    assert "migrates" in (told.value.remedy or "")
+
+
+def test_a_copy_is_whole_and_keeps_birth_and_sequence(tmp_path: Path) -> None:
     env = opened(tmp_path / "e")
     for number in range(30):
         put(env, b"%d" % number, n=number)
-    env.backup(tmp_path / "copy")
-    put(env, b"later", n=1)
-    env.close()
+    env.copy_here(tmp_path / "copy")
     assert [path.name for path in (tmp_path / "copy").iterdir()] == [DATA_FILE]
-    copy = opened(tmp_path / "copy")
+    assert sound(tmp_path / "copy")
+    put(env, b"later", n=1)
+    copy = Environment.open(tmp_path / "copy", name="test", databases=(DB,), marked=False)
+    assert (copy.birth, copy.sequence) == (env.birth, 30)
     with copy.read() as view:
         assert {fields["n"] for _, fields in view.items(DB)} == set(range(30))
         assert not view.has(DB, b"later")
     copy.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "e"]
+    env.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "dtms.e.mark", "e"]
 
 
-def test_a_backup_never_replaces_anything(tmp_path: Path) -> None:
+def test_a_copy_never_replaces_anything(tmp_path: Path) -> None:
     env = opened(tmp_path / "e")
     (tmp_path / "copy").mkdir()
-    with pytest.raises(FolderRefused, match="already something"):
-        env.backup(tmp_path / "copy")
+    (tmp_path / "copy" / DATA_FILE).write_bytes(b"somebody's")
+    with pytest.raises(FolderRefused, match="exists"):
+        env.copy_here(tmp_path / "copy")
     with pytest.raises(FolderRefused, match="parent"):
-        env.backup(tmp_path / "no" / "copy")
+        env.copy_here(tmp_path / "no" / "copy")
     env.close()
-    assert list((tmp_path / "copy").iterdir()) == []
+    with pytest.raises(Stopped):
+        env.copy_here(tmp_path / "closed")
+    assert (tmp_path / "copy" / DATA_FILE).read_bytes() == b"somebody's"
 
 
 READER = """
@@ -394,9 +504,13 @@ def test_slots_of_killed_readers_are_freed(tmp_path: Path) -> None:
     killed_reader(tmp_path / "e")
     assert env.free_readers() == 1
     killed_reader(tmp_path / "e")
-    env.backup(tmp_path / "copy")
+    take(tmp_path / "backups", [env], 0.0)  # a backup frees them too
     assert env.free_readers() == 0
+    killed_reader(tmp_path / "e")
     env.close()
+    again = opened(tmp_path / "e")  # and an opening
+    assert again.free_readers() == 0
+    again.close()
 
 
 def damaged_under_way(path: Path) -> Environment:
@@ -416,24 +530,27 @@ def test_damage_is_told_when_read_and_never_backed_up(tmp_path: Path) -> None:
     with env.read() as view, pytest.raises(Damaged, match="checksum"):
         list(view.items(DB))
     with pytest.raises(Damaged, match="checksum"):
-        env.backup(tmp_path / "copy")
+        take(tmp_path / "backups", [env], 0.0)
     env.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    assert not [path for path in (tmp_path / "backups").iterdir() if path.is_dir()]
 
 
 def test_a_backup_without_a_child_is_checked_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(preflight, "_child", None)
     env = damaged_under_way(tmp_path / "e")
     with pytest.raises(Damaged, match="checksum"):
-        env.backup(tmp_path / "copy")
+        take(tmp_path / "backups", [env], 0.0)
     env.close()
     sound = opened(tmp_path / "s")
     put(sound, b"k", a=1)
-    sound.backup(tmp_path / "copy")
+    made = take(tmp_path / "backups", [sound], 0.0)
     sound.close()
-    copy = opened(tmp_path / "copy")
+    assert made.copies["test"].birth == sound.birth
+    (place,) = [path.parent for path in made.path.rglob(DATA_FILE)]
+    copy = Environment.open(place, name="test", databases=(DB,), marked=False)
     with copy.read() as view:
         assert view.get(DB, b"k") == {"a": 1}
     copy.close()

@@ -12,15 +12,16 @@ import pytest
 from storage_samples import T0, action, alert, trade
 
 from defence.errors import AccountRefused, Damaged, FolderRefused, StartRefused, StoreFull
-from storage import aside as aside_module
 from storage import files, preflight
 from storage import folder as folder_module
-from storage.aside import set_aside
 from storage.audit import AuditEntry, ControlState
+from storage.backups import sets, take
 from storage.folder import DataFolder, Stores, open_stores
 from storage.layout import DATA_FILE
 from storage.locks import FolderLock
 from storage.marker import MARKER, Marker, read_marker, write_marker
+from storage.marks import read_mark
+from storage.swap import Swap, Why, told
 from storage.trades import Batch
 
 NAMES = ("trades", "ledger", "outbox", "audit")
@@ -50,14 +51,32 @@ def kept(stores: Stores) -> dict[str, bool]:
     }
 
 
+def swaps(folder: DataFolder) -> list[Swap]:
+    """What people have not been told of yet, oldest first."""
+    return [swap for _, swap in folder.untold()]
+
+
+def tell_all(folder: DataFolder) -> None:
+    """Remove the notes, as the guard does once people have been told."""
+    for note, _ in folder.untold():
+        told(note)
+
+
+def back_up(folder: DataFolder) -> str:
+    """Take a backup of all stores at rest; return its name."""
+    return take(folder.backups, [folder.path / name for name in NAMES], T0 - 60).name
+
+
 def test_a_new_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
+    assert {path.name for path in folder.path.iterdir()} == {"backups", MARKER}
     stores = open_stores(folder, T0)
-    assert stores.set_aside == ()
+    assert swaps(folder) == []
     assert folder.account() is None
     stores.close()
     stores.close()
     assert {path.name for path in folder.path.iterdir()} == {*NAMES, "backups", MARKER, "token"}
+    assert list(folder.backups.iterdir()) == []
     assert folder.backups.is_dir()
 
 
@@ -66,7 +85,7 @@ def test_everything_is_there_at_the_next_start(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
     stores = open_stores(folder, T0)
     assert all(kept(stores).values())
-    assert stores.set_aside == ()
+    assert swaps(folder) == []
     assert folder.account() == stores.trades.account() == (77, "Demo")
     stores.close()
 
@@ -240,19 +259,20 @@ def test_a_damaged_store_is_set_aside_and_the_others_are_untouched(
 ) -> None:
     filled(tmp_path / "data")
     data = tmp_path / "data" / name / DATA_FILE
+    mark = read_mark(data.parent)
+    reached = None if mark is None else mark.sequence
+    assert reached
     damage(data)
     content = data.read_bytes() if data.is_file() else None
     folder = DataFolder(tmp_path / "data")
     stores = open_stores(folder, T0)
     assert kept(stores) == {each: each != name for each in NAMES}
-    (told,) = stores.set_aside
-    assert told.name == name
-    assert reason in told.reason
-    assert told.path.name == f"{name}.damaged-20231114T221320Z"
-    note = told.path.with_name(f"{told.path.name}.txt").read_text()
-    assert told.reason in note
-    if content is not None:
-        assert (told.path / DATA_FILE).read_bytes() == content
+    (swap,) = swaps(folder)
+    assert (swap.name, swap.why, swap.at) == (name, Why.DAMAGED, T0)
+    assert reason in swap.reason
+    assert (swap.source, swap.source_at, swap.birth) == (None, None, None)
+    assert swap.missing == swap.reached == reached
+    check_aside(folder, swap, content)
     # the folder still belongs to its account
     assert stores.trades.account() == folder.account() == (77, "Demo")
     with pytest.raises(AccountRefused):
@@ -260,9 +280,60 @@ def test_a_damaged_store_is_set_aside_and_the_others_are_untouched(
     # and the new store works
     stores.trades.commit(Batch(trades=[trade(2)]))
     stores.close()
-    again = open_stores(DataFolder(tmp_path / "data"), T0)
-    assert again.set_aside == ()
+    again = open_stores(DataFolder(tmp_path / "data"), T0 + 9)
+    assert swaps(folder) == [swap]  # until people have been told
+    tell_all(folder)
+    assert swaps(folder) == []
     assert 2 in again.trades.load()[0]
+    again.close()
+
+
+def check_aside(folder: DataFolder, swap: Swap, content: bytes | None) -> None:
+    """What was set aside is as it was, with the reason beside it; nothing to keep: nothing."""
+    if swap.aside is None:
+        assert content is None
+        assert not list(folder.path.glob(f"{swap.name}.*"))
+        return
+    assert swap.aside == f"{swap.name}.damaged-20231114T221320Z"
+    note = (folder.path / f"{swap.aside}.txt").read_text()
+    assert swap.reason in note
+    if content is not None:
+        assert (folder.path / swap.aside / DATA_FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [(name, row[1], row[2]) for row, name in PLACES],
+    ids=[f"{name} {row[0]}" for row, name in PLACES],
+)
+def test_with_a_backup_what_it_held_comes_back(
+    tmp_path: Path, name: str, damage: Callable[[Path], object], reason: str
+) -> None:
+    before = filled(tmp_path / "data")
+    backup = back_up(before)
+    data = tmp_path / "data" / name / DATA_FILE
+    mark = read_mark(tmp_path / "data" / name)
+    assert mark is not None
+    damage(data)
+    content = data.read_bytes() if data.is_file() else None
+    folder = DataFolder(tmp_path / "data")
+    stores = open_stores(folder, T0)
+    assert all(kept(stores).values())
+    (swap,) = swaps(folder)
+    assert (swap.name, swap.why, swap.at) == (name, Why.DAMAGED, T0)
+    assert reason in swap.reason
+    assert (swap.source, swap.source_at) == (backup, T0 - 60)
+    assert (swap.birth, swap.sequence) == (mark.birth, mark.sequence)
+    assert swap.missing == 0
+    check_aside(folder, swap, content)
+    assert stores.trades.account() == folder.account() == (77, "Demo")
+    assert [each.name for each in sets(folder.backups)] == [backup]  # the set is as it was
+    stores.trades.commit(Batch(trades=[trade(2)]))
+    stores.close()
+    tell_all(folder)
+    again = open_stores(DataFolder(tmp_path / "data"), T0 + 9)
+    assert swaps(folder) == []
+    assert set(again.trades.load()[0]) == {1, 2}
     again.close()
 
 
@@ -270,8 +341,9 @@ def test_all_damaged_at_once(tmp_path: Path) -> None:
     filled(tmp_path / "data")
     for name in NAMES:
         (tmp_path / "data" / name / DATA_FILE).write_bytes(b"")
-    stores = open_stores(DataFolder(tmp_path / "data"), T0)
-    assert [told.name for told in stores.set_aside] == list(NAMES)
+    folder = DataFolder(tmp_path / "data")
+    stores = open_stores(folder, T0)
+    assert {swap.name: swap.why for swap in swaps(folder)} == dict.fromkeys(NAMES, Why.DAMAGED)
     assert not any(kept(stores).values())
     assert stores.trades.account() == (77, "Demo")
     stores.close()
@@ -283,8 +355,9 @@ def test_stores_in_each_others_place_are_set_aside(tmp_path: Path) -> None:
     ledger.rename(tmp_path / "x")
     outbox.rename(ledger)
     (tmp_path / "x").rename(outbox)
-    stores = open_stores(DataFolder(tmp_path / "data"), T0)
-    assert {told.name: "holds the store" in told.reason for told in stores.set_aside} == {
+    folder = DataFolder(tmp_path / "data")
+    stores = open_stores(folder, T0)
+    assert {swap.name: "holds the store" in swap.reason for swap in swaps(folder)} == {
         "ledger": True,
         "outbox": True,
     }
@@ -295,8 +368,9 @@ def test_stores_in_each_others_place_are_set_aside(tmp_path: Path) -> None:
 def test_a_spoilt_lock_file_is_no_damage(tmp_path: Path) -> None:
     filled(tmp_path / "data")
     (tmp_path / "data" / "trades" / "lock.mdb").write_bytes(os.urandom(9000))
-    stores = open_stores(DataFolder(tmp_path / "data"), T0)
-    assert stores.set_aside == ()
+    folder = DataFolder(tmp_path / "data")
+    stores = open_stores(folder, T0)
+    assert swaps(folder) == []
     assert all(kept(stores).values())
     stores.close()
 
@@ -311,9 +385,11 @@ def test_a_damaged_marker_is_set_aside_and_the_account_is_kept(
     path.write_bytes(content)
     folder = DataFolder(tmp_path / "data")
     stores = open_stores(folder, T0)
-    (told,) = stores.set_aside
-    assert told.name == "marker"
-    assert told.path.read_bytes() == content
+    (swap,) = swaps(folder)
+    assert (swap.name, swap.why, swap.at) == ("marker", Why.DAMAGED, T0)
+    assert swap.aside is not None
+    assert (folder.path / swap.aside).read_bytes() == content
+    assert swap.reason in (folder.path / f"{swap.aside}.txt").read_text()
     assert folder.account() == (77, "Demo")
     assert all(kept(stores).values())
     stores.close()
@@ -324,7 +400,7 @@ def test_a_lost_store_is_told_though_the_marker_is_damaged_too(tmp_path: Path) -
     (folder.path / MARKER).write_bytes(b"")
     (folder.path / "ledger" / DATA_FILE).unlink()
     stores = open_stores(DataFolder(tmp_path / "data"), T0)
-    assert {told.name for told in stores.set_aside} == {"marker", "ledger"}
+    assert {swap.name for swap in swaps(folder)} == {"marker", "ledger"}
     stores.close()
 
 
@@ -442,48 +518,6 @@ def test_the_lock_lies_beside_the_stores(tmp_path: Path) -> None:
         stores = open_stores(DataFolder(tmp_path / "data"), T0)
         stores.close()
     assert (tmp_path / "data" / "guard.lock").exists() or os.name == "nt"
-
-
-def test_setting_aside_never_replaces(tmp_path: Path) -> None:
-    names = []
-    for number in range(3):
-        (tmp_path / "store").mkdir()
-        (tmp_path / "store" / "n").write_text(str(number))
-        names.append(set_aside(tmp_path / "store", f"reason {number}", T0))
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store.damaged-20231114T221321Z").mkdir()  # an empty folder in the way
-    names.append(set_aside(tmp_path / "store", "reason 3", T0 + 1))
-    assert [name.name for name in names] == [
-        "store.damaged-20231114T221320Z",
-        "store.damaged-20231114T221320Z-1",
-        "store.damaged-20231114T221320Z-2",
-        "store.damaged-20231114T221321Z-1",
-    ]
-    assert [(name / "n").read_text() for name in names[:3]] == ["0", "1", "2"]
-    for number, name in enumerate(names):
-        assert f"reason {number}" in name.with_name(f"{name.name}.txt").read_text()
-
-
-def test_setting_aside_moves_nothing_if_it_cannot_say_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "store").mkdir()
-
-    def full(_: int) -> None:
-        raise OSError(28, "full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(aside_module.os, "fsync", full)
-        with pytest.raises(StoreFull):
-            set_aside(tmp_path / "store", "reason", T0)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", lambda *_: full(0))
-        with pytest.raises(StoreFull):
-            set_aside(tmp_path / "store", "reason", T0)
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    monkeypatch.setattr(aside_module, "_TRIES", 0)
-    with pytest.raises(FolderRefused, match="no free name"):
-        set_aside(tmp_path / "store", "reason", T0)
 
 
 def test_starting_takes_one_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

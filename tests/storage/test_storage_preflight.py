@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 from storage_samples import ROOT, finished, python, trade
 
@@ -18,9 +19,9 @@ from defence.errors import FolderRefused, StartRefused, StoreFull
 from storage import examine as examine_module
 from storage import preflight, records
 from storage.environment import Environment
-from storage.examine import Finding, examine
+from storage.examine import Facts, Finding, Verdict, examine
 from storage.fields import trade_fields
-from storage.layout import DATA_FILE, TRADES
+from storage.layout import ACCOUNT_KEY, DATA_FILE, META, TRADES
 
 
 def store(path: Path, records_: int = 40) -> Path:
@@ -31,6 +32,13 @@ def store(path: Path, records_: int = 40) -> Path:
     env.run(lambda change: change.put(TRADES, b"t", trade_fields(trade())))
     env.close()
     return path
+
+
+def reasons(found: dict[Path, Verdict]) -> dict[str, str]:
+    """The names and reasons of those that are not sound; a sound one gives none."""
+    for verdict in found.values():
+        assert (verdict.finding is Finding.SOUND) == (verdict.reason == ""), verdict
+    return {path.name: verdict.reason for path, verdict in found.items() if verdict.reason}
 
 
 def rot(content: bytes) -> bytes:
@@ -70,10 +78,12 @@ def test_damage_is_told_and_nothing_is_changed(
     content = damage((bad / DATA_FILE).read_bytes())
     (bad / DATA_FILE).write_bytes(content)
     found = preflight.check([sound, bad, unmade])
-    assert found[sound] is None
-    assert found[unmade] is None
-    told = found[bad]
-    assert told
+    assert set(reasons(found)) == {"bad"}
+    assert found[bad].finding is Finding.DAMAGED
+    assert found[bad].facts is None
+    assert found[sound].facts is not None
+    assert found[unmade] == Verdict(Finding.SOUND)
+    told = found[bad].reason
     assert any(part in told for part in reason.split("|"))
     assert "crashed" not in told  # the verifier saw it before the engine did
     assert (bad / DATA_FILE).read_bytes() == content
@@ -83,7 +93,7 @@ def test_damage_is_told_and_nothing_is_changed(
 def test_a_check_changes_no_byte(tmp_path: Path) -> None:
     path = store(tmp_path / "e")
     before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
-    assert preflight.check([path]) == {path: None}
+    assert reasons(preflight.check([path])) == {}
     after = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
     assert after == before
 
@@ -93,8 +103,35 @@ def test_one_child_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     real = preflight._command
     monkeypatch.setattr(preflight, "_command", lambda jobs: started.append(1) or real(jobs))
     paths = [store(tmp_path / name, 1) for name in "abcd"]
-    assert preflight.check(paths) == dict.fromkeys(paths)
+    found = preflight.check(paths)
+    assert list(found) == paths
+    assert reasons(found) == {}
     assert len(started) == 1
+
+
+def test_what_a_sound_environment_says_of_itself(tmp_path: Path) -> None:
+    path = store(tmp_path / "e", 7)
+    env = Environment.open(path, name="test", databases=(TRADES,))
+    birth = env.birth
+    env.run(lambda change: change.put(META, ACCOUNT_KEY, {"login": 77, "server": "Demo"}))
+    env.close()
+    facts = preflight.check([path])[path].facts
+    assert facts == Facts(
+        name="test",
+        format=1,
+        birth=birth,
+        sequence=9,  # seven things, a trade, the account
+        account=(77, "Demo"),
+        counts={META: 4, TRADES: 1, "things": 7},
+    )
+    assert facts is not None
+    assert Facts.of_plain(json.loads(json.dumps(facts.plain()))) == facts
+
+
+def test_an_environment_that_was_made_and_never_filled_is_sound(tmp_path: Path) -> None:
+    lmdb.open(str(tmp_path / "e")).close()
+    found = preflight.check([tmp_path / "e"])
+    assert found == {tmp_path / "e": Verdict(Finding.SOUND)}
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, how: str) -> list[list[preflight.Job]]:
@@ -129,9 +166,7 @@ def test_a_crash_marks_the_one_and_the_rest_is_checked(
     paths = [store(tmp_path / each, 1) for each in ("a", "bad", "c", "d")]
     started = crashing(monkeypatch, f"os.kill(os.getpid(), signal.{name})")
     found = preflight.check(paths)
-    assert {path.name: reason for path, reason in found.items() if reason} == {
-        "bad": f"the check crashed on it (the child was ended by {name})"
-    }
+    assert reasons(found) == {"bad": f"the check crashed on it (the child was ended by {name})"}
     assert [[Path(job[1]).name for job in jobs] for jobs in started] == [
         ["a", "bad", "c", "d"],
         ["c", "d"],
@@ -159,7 +194,7 @@ def test_a_child_that_is_killed_once_is_tried_again(
     once = tmp_path / "once"
     how = f"os.path.exists({str(once)!r}) or (open({str(once)!r}, 'w'), os.kill(os.getpid(), 9))"
     crashing(monkeypatch, how)
-    assert preflight.check(paths) == dict.fromkeys(paths)
+    assert reasons(preflight.check(paths)) == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -170,7 +205,7 @@ def test_a_crash_between_two_stores_accuses_neither(
     # the note of the end of `bad` is out, the next has not begun
     after = 'preflight._note = lambda note, real=preflight._note: (real(note), "end" in note '
     crashing(monkeypatch, f"{after}and os.kill(os.getpid(), signal.SIGSEGV))")
-    assert preflight.check(paths) == dict.fromkeys(paths)
+    assert reasons(preflight.check(paths)) == {}
 
 
 def test_a_mistake_in_the_check_accuses_no_store(
@@ -213,8 +248,8 @@ def test_a_frozen_program_is_never_started_again(
     sound, bad = store(tmp_path / "sound"), store(tmp_path / "bad")
     (bad / DATA_FILE).write_bytes(rot((bad / DATA_FILE).read_bytes()))
     found = preflight.check([sound, bad])
-    assert found[sound] is None
-    assert "checksum" in (found[bad] or "")
+    assert set(reasons(found)) == {"bad"}
+    assert "checksum" in found[bad].reason
 
 
 def test_the_hosts_folder_and_variables_play_no_part(tmp_path: Path) -> None:
@@ -232,11 +267,11 @@ from storage import preflight
 os.chdir({str(host)!r})
 os.environ["PYTHONPATH"] = {str(host)!r}
 os.environ["PYTHONSTARTUP"] = {str(host / "main.py")!r}
-print(preflight.check([Path({str(path)!r})]))
+print(*[each.finding for each in preflight.check([Path({str(path)!r})]).values()])
 """
     code, out, err = finished(python(script))
     assert (code, err) == (0, "")
-    assert out.strip().endswith(": None}")
+    assert out.split() == ["sound"]
     assert not (tmp_path / "sprung").exists()
 
 
@@ -264,16 +299,16 @@ def test_a_folder_with_any_name_is_found(tmp_path: Path) -> None:
         source = store(tmp_path / "plain", 1)
         source.rename(tmp_path / name)
         paths.append(tmp_path / name)
-    assert preflight.check(paths) == dict.fromkeys(paths)
+    assert reasons(preflight.check(paths)) == {}
     (paths[-1] / DATA_FILE).write_bytes(b"")
-    assert preflight.check(paths)[paths[-1]] == "data.mdb has 0 bytes"
+    assert reasons(preflight.check(paths)) == {paths[-1].name: "data.mdb has 0 bytes"}
 
 
 def test_a_relative_path_is_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path / "e", 1)
     (tmp_path / "e" / DATA_FILE).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    assert preflight.check([Path("e")]) == {Path("e"): "data.mdb has 0 bytes"}
+    assert reasons(preflight.check([Path("e")])) == {"e": "data.mdb has 0 bytes"}
 
 
 def test_a_newer_versions_record_is_refused_and_not_called_damaged(
@@ -320,6 +355,11 @@ def test_an_error_of_reading_is_damage_only_if_the_disk_says_so(
     assert examine(path).finding is Finding.REFUSED
 
 
+def test_the_child_leaves_no_compiled_modules(tmp_path: Path) -> None:
+    # one that a full disk cut in half would keep the guard from ever starting again
+    assert "-B" in preflight._command([["check", str(tmp_path)]])
+
+
 def test_the_command_line(tmp_path: Path) -> None:
     sound, bad = store(tmp_path / "sound", 1), store(tmp_path / "bad", 1)
     (bad / DATA_FILE).write_bytes(b"")
@@ -333,10 +373,20 @@ def test_the_command_line(tmp_path: Path) -> None:
         )
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert run(sound) == (0, [{"begin": 0}, {"end": 0, "finding": "sound", "reason": ""}])
+    code, notes = run(sound)
+    assert (code, notes[0]) == (0, {"begin": 0})
+    facts = notes[1].pop("facts")
+    assert isinstance(facts, dict)
+    assert facts["counts"] == {META: 3, TRADES: 1, "things": 1}
+    assert notes[1:] == [{"end": 0, "finding": "sound", "reason": ""}]
     code, notes = run(sound, bad)
     assert code == 1
-    assert notes[-1] == {"end": 1, "finding": "damaged", "reason": "data.mdb has 0 bytes"}
+    assert notes[-1] == {
+        "end": 1,
+        "finding": "damaged",
+        "reason": "data.mdb has 0 bytes",
+        "facts": None,
+    }
 
 
 FULL_COPY = """
@@ -346,23 +396,124 @@ from storage import preflight
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 try:
-    preflight.copy(Path(sys.argv[1]), Path(sys.argv[2]))
+    preflight.copy({Path(sys.argv[1]): Path(sys.argv[2])}, live=sys.argv[3] == "live")
 except StoreFull as error:
     print("told", error)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit for a file's size to set there")
-def test_a_copy_without_room_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["live", "at rest"])
+def test_a_copy_without_room_is_told(tmp_path: Path, kind: str) -> None:
     path = store(tmp_path / "e", 200)
-    code, out, err = finished(python(FULL_COPY, path, tmp_path / "copy"))
+    code, out, err = finished(python(FULL_COPY, path, tmp_path / "copy", kind))
     assert (code, err) == (0, "")
     assert out.startswith("told")
 
 
-def test_a_copy_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FolderRefused):
-        preflight.copy(tmp_path / "nothing", tmp_path / "copy")
+@pytest.mark.parametrize("live", [True, False])
+def test_a_copy_of_nothing_is_no_copy(tmp_path: Path, live: bool) -> None:
+    found = preflight.copy({tmp_path / "nothing": tmp_path / "copy"}, live=live)
+    (verdict,) = found.values()
+    assert verdict.finding is Finding.DAMAGED
+    assert verdict.facts is None
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_copies_are_whole_and_of_one_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    started = []
+    real = preflight._command
+    monkeypatch.setattr(preflight, "_command", lambda jobs: started.append(1) or real(jobs))
+    pairs = {store(tmp_path / name, 9): tmp_path / f"{name}-copy" for name in "ab"}
+    before = {source: preflight.check([source])[source].facts for source in pairs}
+    copied = preflight.copy(pairs, live=live)
+    assert {source: verdict.facts for source, verdict in copied.items()} == before
+    assert len(started) == 3
+    for target in pairs.values():
+        assert [file.name for file in target.iterdir()] == [DATA_FILE]
+        if os.name != "nt":
+            assert (target / DATA_FILE).stat().st_mode & 0o777 == 0o600
+    assert list(preflight.check(pairs.values()).values()) == list(copied.values())
+
+
+def test_a_store_that_grows_meanwhile_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tries = store(tmp_path / "e", 3), []
+    real = preflight.write_copy
+
+    def outgrown(env: lmdb.Environment, target: Path) -> None:
+        tries.append(target)
+        if len(tries) <= fails:
+            (target / DATA_FILE).write_bytes(b"what was written of it")
+            raise lmdb.MapResizedError("told by the test")
+        real(env, target)
+
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(preflight, "write_copy", outgrown)
+    fails = 2
+    assert reasons(preflight.copy({path: tmp_path / "copy"}, live=True)) == {}
+    assert len(tries) == 3
+    fails = 99
+    found = preflight.copy({path: tmp_path / "again"}, live=True)
+    assert "told by the test" in found[path].reason
+    assert len(tries) < 20
+
+
+def test_a_copy_never_replaces_anything(tmp_path: Path) -> None:
+    one, other = store(tmp_path / "one", 3), store(tmp_path / "other", 5)
+    content = (other / DATA_FILE).read_bytes()
+    with pytest.raises(FolderRefused, match="exists"):
+        preflight.copy({one: other}, live=True)
+    with pytest.raises(FolderRefused, match="parent"):
+        preflight.copy({one: tmp_path / "no" / "copy"}, live=True)
+    assert (other / DATA_FILE).read_bytes() == content
+
+
+def test_what_is_damaged_is_not_copied_as_sound(tmp_path: Path) -> None:
+    bad, sound = store(tmp_path / "bad"), store(tmp_path / "sound")
+    (bad / DATA_FILE).write_bytes(rot((bad / DATA_FILE).read_bytes()))
+    for live in (True, False):
+        pairs = {each: tmp_path / f"{each.name}-{live}" for each in (bad, sound)}
+        found = preflight.copy(pairs, live=live)
+        assert set(reasons(found)) == {"bad"}
+        assert "checksum" in found[bad].reason
+        assert found[bad].facts is None
+
+
+def test_a_store_at_rest_is_checked_before_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what a compact copy leaves out would pass the check of the copy alone
+    looked: list[Path] = []
+    verdict = Verdict(Finding.DAMAGED, "its tree lacks a page")
+
+    def look(folder: Path) -> Verdict:
+        looked.append(folder)
+        return verdict if folder.name == "e" else examine(folder)
+
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(preflight, "examine", look)
+    path, target = store(tmp_path / "e", 1), tmp_path / "copy"
+    assert preflight.copy({path: target}, live=False) == {path: verdict}
+    assert looked == [path]
+    assert not target.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_copying_child_that_is_killed_once_starts_that_copy_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = tmp_path / "once"
+    how = f"os.path.exists({str(once)!r}) or (open({str(once)!r}, 'w'), os.kill(os.getpid(), 9))"
+    started = crashing(monkeypatch, how)
+    pairs = {store(tmp_path / name, 1): tmp_path / f"to-{name}" for name in ("a", "b")}
+    pairs[store(tmp_path / "x", 1)] = tmp_path / "bad"  # killed when its copy is whole already
+    assert reasons(preflight.copy(pairs, live=True)) == {}
+    assert [len(jobs) for jobs in started] == [3, 1]
 
 
 def test_ctrl_c_for_the_host_does_not_reach_the_child(tmp_path: Path) -> None:
@@ -381,11 +532,11 @@ def run(command, **options):
     return real(command, **options)
 signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGINT))
 preflight.subprocess.run = run
-print(preflight.check([Path(sys.argv[1])]))
+print(*[each.finding for each in preflight.check([Path(sys.argv[1])]).values()])
 """
     code, out, err = finished(python(script, path, start_new_session=True))
     assert (code, err) == (0, "")
-    assert out.strip().endswith(": None}")
+    assert out.split() == ["sound"]
     assert signal.SIGINT  # the group of the test itself is another one
 
 
@@ -393,4 +544,4 @@ def test_store_full_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     verdict = preflight.Verdict(Finding.REFUSED, f"{preflight._FULL}told by the test")
     monkeypatch.setattr(preflight, "_run", lambda jobs, timeout: [verdict])
     with pytest.raises(StoreFull, match="told by the test"):
-        preflight.copy(tmp_path, tmp_path / "copy")
+        preflight.copy({tmp_path: tmp_path / "copy"}, live=True)
