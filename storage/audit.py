@@ -16,9 +16,10 @@ from storage.audited import (
     entry_fields,
     entry_from,
 )
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.keys import number_key
 from storage.layout import CONTROL, ENTRIES
+from storage.view import Change
 
 DATABASES: Final = (ENTRIES, CONTROL)
 

@@ -18,7 +18,6 @@ from itertools import islice
 from typing import Final
 
 from defence.days import DAY, DaySummary, added, of_action, of_trade
-from storage.environment import Change, View
 from storage.fields import action_from, day_fields, day_from, pending_from, trade_from
 from storage.keys import moment_key, number_key, text_key
 from storage.layout import (
@@ -32,7 +31,7 @@ from storage.layout import (
     INTENTS,
     TRADES,
 )
-from storage.walk import newest_key, walk
+from storage.view import Change, View
 
 STEP: Final = 250  # records a step looks at: some milliseconds
 _SYMBOL: Final = 100  # characters of a symbol that name a sum; MetaTrader 5 has 31
@@ -81,8 +80,7 @@ def compact(change: Change, before: float, resume: Resume, limit: int = STEP) ->
     Raises Damaged or FolderRefused for a record that cannot be read; then
     nothing has changed.
     """
-    rows = walk(
-        change,
+    rows = change.walk(
         resume.db,
         low=resume.after + b"\0" if resume.after else b"",
         high=moment_key(before, field="before"),
@@ -151,7 +149,7 @@ def _open(view: View, identifier: int, doubtful: Iterable[int]) -> bool:
 
 def _archived(view: View, identifier: int) -> bool:
     prefix = number_key(identifier, field="identifier")
-    return newest_key(view, HISTORY_IDS, prefix) is not None
+    return view.newest_key(HISTORY_IDS, prefix) is not None
 
 
 def _stem(symbol: str) -> bytes:

@@ -19,12 +19,11 @@ from defence.errors import Damaged, Invalid
 from defence.history import Page, Query
 from defence.orders import Action
 from defence.trade import TradeRecord
-from storage.environment import View
 from storage.fields import action_from, day_from, trade_from
 from storage.keys import moment_key, number_key
 from storage.layout import ACTION_TICKETS, ACTIONS, DAYS, HISTORY, HISTORY_IDS, HISTORY_TICKETS
 from storage.records import Fields
-from storage.walk import TOP, walk
+from storage.view import TOP, View
 
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ def action_page(view: View, query: Query) -> Page[Action]:
     """Return actions, of one ticket if asked. Raises Invalid for another question's cursor."""
     span = _span(query, _ACTION_PLACE)
     if query.ticket is None:
-        rows = walk(view, ACTIONS, low=span[0], high=span[1], newest_first=not query.oldest_first)
+        rows = view.walk(ACTIONS, low=span[0], high=span[1], newest_first=not query.oldest_first)
     else:
         places = _index(view, ACTION_TICKETS, query.ticket, span, query)
         rows = _rows(view, ACTIONS, places)
@@ -63,7 +62,7 @@ def trade_page(view: View, query: Query) -> Page[TradeRecord]:
     elif query.identifier is not None:
         rows = _rows(view, HISTORY, _index(view, HISTORY_IDS, query.identifier, span, query))
     else:
-        rows = walk(view, HISTORY, low=span[0], high=span[1], newest_first=newest_first)
+        rows = view.walk(HISTORY, low=span[0], high=span[1], newest_first=newest_first)
     return _page(rows, query, trade_from)
 
 
@@ -80,7 +79,7 @@ def day_page(view: View, query: Query) -> Page[DaySummary]:
     low = b"" if query.since is None else _day_key(math.floor(query.since / DAY))
     high = TOP if query.until is None else _day_key(math.ceil(query.until / DAY))
     low, high = _behind(query, low, high, None)
-    rows = walk(view, DAYS, low=low, high=high, newest_first=not query.oldest_first)
+    rows = view.walk(DAYS, low=low, high=high, newest_first=not query.oldest_first)
     return _page(rows, query, day_from)
 
 
@@ -124,7 +123,7 @@ def _index(view: View, db: str, number: int, span: Range, query: Query) -> Itera
     """Walk the places that an index has under a number."""
     prefix = number_key(number, field="ticket")
     newest_first = not query.oldest_first
-    keys = walk(view, db, low=prefix + span[0], high=prefix + span[1], newest_first=newest_first)
+    keys = view.walk(db, low=prefix + span[0], high=prefix + span[1], newest_first=newest_first)
     for key, _ in keys:
         yield key[NUMBER:]
 

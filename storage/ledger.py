@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from defence.errors import Invalid
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.keys import moment_key, number_key, text_key
 from storage.layout import CHARGES, charge_from
+from storage.view import Change
 
 DATABASES: Final = (CHARGES,)
 

@@ -19,12 +19,13 @@ import lmdb
 
 from defence.errors import Damaged, Fault, FolderRefused
 from storage import audit, ledger, outbox, preflight, swap, trades
-from storage.environment import Change, Environment, View
+from storage.environment import Environment
 from storage.examine import Facts
 from storage.failures import engine_path, translate
 from storage.layout import BIRTH_KEY, FORMAT_KEY, FORMATS, META, SEQUENCE_KEY
 from storage.steps import STEPS, Row, Step
 from storage.swap import Swap, Why
+from storage.view import Change, View
 
 DATABASES: Final[Mapping[str, Sequence[str]]] = {
     "trades": trades.DATABASES,

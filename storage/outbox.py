@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from defence.alerts import Alert
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.fields import alert_fields, alert_from
 from storage.keys import text_key
 from storage.layout import ALERTS
+from storage.view import Change
 
 DATABASES: Final = (ALERTS,)
 

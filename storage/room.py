@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from defence.errors import DtmsError, Fault, Stopped, StoreFull
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.files import try_to_write
 from storage.layout import META
+from storage.view import Change
 
 # More than any usual commit takes. A full disk still lets LMDB commit what
 # fits into pages it has freed, so one small write that passes proves little:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-from storage.environment import View
 from storage.fields import trade_from
 from storage.keys import number_key
 from storage.layout import (
@@ -27,6 +26,7 @@ from storage.layout import (
     TRADES,
 )
 from storage.records import Fields
+from storage.view import View
 
 Row: TypeAlias = tuple[str, bytes, Fields]  # database, key, record
 Step: TypeAlias = Callable[[View], Iterator[Row]]

@@ -20,7 +20,7 @@ from defence.history import Page, Query
 from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent
 from defence.trade import TradeRecord
 from storage.compaction import STEP, Compacted, Resume, compact, forget_trade
-from storage.environment import MAP_SIZE, Change, Environment, View
+from storage.environment import MAP_SIZE, Environment
 from storage.fields import (
     action_fields,
     action_from,
@@ -45,7 +45,7 @@ from storage.layout import (
     TRADES,
 )
 from storage.reading import number, text, whole
-from storage.walk import newest_key
+from storage.view import Change, View
 
 DATABASES: Final = (
     TRADES,
@@ -289,7 +289,7 @@ def _archive(change: Change, trade: TradeRecord) -> None:
     identifier = number_key(trade.identifier, field="identifier")
     ticket = number_key(trade.ticket, field="ticket")
     at = trade.updated_at if trade.closed_at is None else trade.closed_at
-    newest = newest_key(change, HISTORY_IDS, identifier)
+    newest = change.newest_key(HISTORY_IDS, identifier)
     if newest is not None:
         place = newest[NUMBER:]
         known = trade_from(indexed(change, HISTORY, place))
@@ -350,7 +350,7 @@ def _record(change: Change, action: Action, sequence: int) -> None:
     if place is None:
         # the number keeps apart what has the same microsecond
         stem = at + number_key(sequence, field="sequence")
-        newest = newest_key(change, ACTIONS, stem)
+        newest = change.newest_key(ACTIONS, stem)
         nth = 0 if newest is None else int.from_bytes(newest[-NUMBER:], "big") + 1
         place = stem + number_key(nth, field="at")
         change.put(ACTION_IDS, text_key(action.id, field="id"), {"key": place})

@@ -20,8 +20,8 @@ from actors.points import Points
 from defence.alerts import Notice, Severity
 from defence.errors import DtmsError, FolderRefused, Stopped, StoreFull, TryAgain
 from defence.trade import Registration, TradeRecord
-from storage.environment import Change
 from storage.trades import Batch, TradeStore
+from storage.view import Change
 from supervisors import Guard, Trade
 
 HERE = Path(__file__).parent

@@ -21,11 +21,12 @@ from defence.errors import Damaged, FolderRefused, StartRefused, StoreFull, TryA
 from storage import backups, preflight
 from storage.audit import AuditEntry
 from storage.backups import MANIFEST, BackupSet, prune, read_set, sets, take
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.examine import Facts
 from storage.folder import ENVIRONMENTS, DataFolder, Stores, open_stores
 from storage.layout import DATA_FILE
 from storage.trades import Batch
+from storage.view import Change
 
 DB = "things"
 

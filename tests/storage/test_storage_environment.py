@@ -27,10 +27,11 @@ from defence.errors import (
 from storage import environment as module
 from storage import preflight
 from storage.backups import take
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.examine import Finding
 from storage.failures import translate
 from storage.layout import BIRTH_KEY, DATA_FILE, META, SEQUENCE_KEY
+from storage.view import Change
 
 DB = "things"
 

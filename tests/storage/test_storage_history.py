@@ -25,7 +25,7 @@ from storage import audit as audit_module
 from storage import compaction as compaction_module
 from storage.audit import AuditEntry, AuditStore
 from storage.compaction import Resume
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.fields import action_fields, pending_fields, trade_fields
 from storage.keys import moment_key, number_key, text_key
 from storage.layout import (
@@ -43,6 +43,7 @@ from storage.layout import (
 from storage.records import Fields
 from storage.steps import trades_1_to_2
 from storage.trades import DATABASES, Batch, TradeStore
+from storage.view import Change
 
 MIDNIGHT = T0 // DAY * DAY
 OLD = 3  # days that the drawn records reach back: few, so that many share one

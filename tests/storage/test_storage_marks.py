@@ -19,13 +19,14 @@ from defence.errors import FolderRefused
 from storage import marks, recovery
 from storage.audit import AuditEntry
 from storage.backups import take
-from storage.environment import Change, Environment
+from storage.environment import Environment
 from storage.examine import examine
 from storage.folder import ENVIRONMENTS, DataFolder, Stores, open_stores
 from storage.layout import DATA_FILE
 from storage.marks import Mark, MarkFile, mark_path, read_mark, rolled_back, write_mark
 from storage.swap import Swap, Why, told
 from storage.trades import Batch
+from storage.view import Change
 
 DB = "things"
 BIRTH, OTHER = "ab" * 16, "cd" * 16

@@ -14,7 +14,7 @@ from defence.history import Query
 from defence.orders import PendingIntent
 from storage import environment, examine, layout, migration, preflight, recovery, steps
 from storage.backups import take
-from storage.environment import Change, Environment, View
+from storage.environment import Environment
 from storage.examine import Facts, Finding
 from storage.folder import ENVIRONMENTS, DataFolder, Stores, open_stores
 from storage.keys import number_key
@@ -34,6 +34,7 @@ from storage.migration import migrate, outdated
 from storage.steps import STEPS, Row, Step
 from storage.swap import Swap, Why, untold
 from storage.trades import Batch, TradeStore
+from storage.view import Change, View
 
 OWN = (FORMAT_KEY, BIRTH_KEY, SEQUENCE_KEY)
 
