@@ -39,6 +39,7 @@ class Incarnation:
         self.done = False
         self.hung = False  # simulated runtime only: abandoned in mid-handler
         self._before_reply = f"{self.name}.before_reply"
+        self._handing_over = f"{self.name}.handing_over"
         self._report = report
         self._reported = threading.Lock()  # held for good by whoever reports first
         self.begun = False
@@ -129,11 +130,9 @@ class Incarnation:
             # again, one by one, in this same incarnation. Then it is alone.
             self.context.mailbox.give_back(self.number)
             return Step.WORKED
-        for letter, value in zip(letters, values, strict=True):
+        for _ in letters:
             self.context.points.reach(self._before_reply)
-            if not self._settle(letter, value):
-                return Step.DONE
-        return Step.WORKED
+        return Step.WORKED if self._settle_batch(letters, values) else Step.DONE
 
     def _take_answer(self, letter: Letter, answer: Answer) -> Step:
         if answer.incarnation != self.number:
@@ -157,6 +156,50 @@ class Incarnation:
         self.context.mailbox.settle(letter, self.number, end=End.DEAD)
         return Step.WORKED
 
+    def _settle_batch(self, letters: Sequence[Letter], values: Sequence[object]) -> bool:
+        """End the letters of a batch: those with a plain answer, or one other child, as one."""
+        answered: list[tuple[Letter, object]] = []
+        moved: dict[tuple[str, Lane], list[tuple[Letter, object]]] = {}
+        for letter, value in zip(letters, values, strict=True):
+            if isinstance(value, Forwarded) and not value.sticky:
+                moved.setdefault((value.to, value.lane), []).append((letter, value.message))
+            elif (
+                letter.reply_to is None
+                or letter.answer_to is not None
+                or isinstance(value, Forwarded | Promised)
+            ):
+                if not self._settle(letter, value):
+                    return False
+            else:
+                answered.append((letter, value))
+        if answered and not self.context.mailbox.settle_many(answered, self.number):
+            return False
+        return all(self._pass_on(to, lane, pairs) for (to, lane), pairs in moved.items())
+
+    def _pass_on(self, to: str, lane: Lane, pairs: Sequence[tuple[Letter, object]]) -> bool:
+        """Hand letters in hand on to another child, which will answer their askers."""
+        # New letters: what this child did with the old ones is nothing to the other.
+        letters = [
+            Letter(
+                message,
+                id=letter.id,
+                lane=lane,
+                reply_to=letter.reply_to,
+                answer_to=letter.answer_to,
+                deadline=letter.deadline,
+            )
+            for letter, message in pairs
+        ]
+        self.context.points.reach(self._handing_over)
+        # Nothing comes between these two: a letter that is settled here and
+        # accepted nowhere would leave its asker without an answer.
+        if not self.context.mailbox.hand_over([letter for letter, _ in pairs], self.number):
+            return False
+        self.context.post.pass_on(to, letters)
+        for letter, _ in pairs:
+            letter.passed_on = True
+        return True
+
     def _settle(self, letter: Letter, value: object) -> bool:
         """End a letter and see that its asker, future or actor, gets the answer."""
         error = value if isinstance(value, BaseException) else None
@@ -168,6 +211,8 @@ class Incarnation:
                 return False
             value.start(owed)
             return True
+        if isinstance(value, Forwarded) and not value.sticky:
+            return self._pass_on(value.to, value.lane, [(letter, value.message)])
         if isinstance(value, Forwarded):
             reply_to, letter.reply_to = letter.reply_to, None
             if not box.settle(letter, self.number):
@@ -179,9 +224,7 @@ class Incarnation:
                 lane=value.lane,
                 reply_to=reply_to,
                 answer_to=letter.answer_to,
-                sticky=value.sticky,
-                # A late one is refused there too; a standing order is never late.
-                deadline=None if value.sticky else letter.deadline,
+                sticky=True,  # a standing order has no deadline
                 id=letter.id,
             )
             return True

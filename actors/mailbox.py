@@ -14,111 +14,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from pykka import Future
 from pykka._envelope import Envelope  # the type that pykka's refs put into an inbox
 
+from actors.letters import Counts, End, Lane, Letter, ReturnAddress, Sender
 from defence.errors import DeadlinePassed, MailboxFull, Stopped
 
-
-class Lane(IntEnum):
-    """Which letters go first, and which can be refused."""
-
-    CONTROL = 0
-    REPLY = 1
-    DATA = 2
-
-
-class End(StrEnum):
-    """How a letter ended."""
-
-    HANDLED = "handled"
-    FAILED = "failed"
-    DEAD = "dead"
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Which incarnation sent a letter."""
-
-    child: str
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnAddress:
-    """Where an answer goes that is sent as a message: nobody waits for it."""
-
-    child: str
-    incarnation: int
-    request_id: str
-
-
-class Letter(Envelope[Any]):
-    """A message on its way: pykka's envelope, and what DTMS adds to it.
-
-    `attempted` is set by a handler just before an effect that must not
-    happen twice; it outlives a crash, because the letter does.
-    """
-
-    __slots__ = (
-        "alone",
-        "answer_to",
-        "attempted",
-        "crashes",
-        "deadline",
-        "id",
-        "lane",
-        "merge",
-        "sender",
-    )
-
-    def __init__(
-        self,
-        message: object,
-        *,
-        id: str,  # noqa: A002 - the field's name everywhere
-        lane: Lane = Lane.DATA,
-        reply_to: Future[Any] | None = None,
-        answer_to: ReturnAddress | None = None,
-        sender: Sender | None = None,
-        deadline: float | None = None,
-        merge: str | None = None,
-    ) -> None:
-        super().__init__(message, reply_to)
-        self.id = id
-        self.lane = lane
-        self.answer_to = answer_to
-        self.sender = sender
-        self.deadline = deadline
-        self.merge = merge
-        self.crashes = 0
-        self.attempted = False
-        self.alone = False  # never again in a batch: one of its batch failed
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of the letters of one mailbox."""
-
-    accepted: int
-    handled: int
-    failed: int
-    dead: int
-    waiting: int
-    in_hand: int
-    refused: int
-    merged: int
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every accepted letter is accounted for."""
-        ended = self.handled + self.failed + self.dead
-        return self.accepted == ended + self.waiting + self.in_hand
+__all__ = ["Counts", "End", "Lane", "Letter", "Mailbox", "ReturnAddress", "Sender"]
 
 
 class Mailbox:
@@ -152,7 +56,7 @@ class Mailbox:
         with self._changed:
             if self._closed:
                 self._refused += 1
-                raise Stopped(f"{self.name} no longer takes messages", remedy="start a new guard")
+                raise self._stopped()
             owed = letter.reply_to is not None or letter.answer_to is not None
             if letter.merge is not None and self._merge_waiting[letter.merge] and not owed:
                 self._merged += 1
@@ -160,14 +64,31 @@ class Mailbox:
             lane = self._lanes[letter.lane]
             if letter.lane is Lane.DATA and len(lane) >= self.data_limit:
                 self._refused += 1
-                raise MailboxFull(
-                    f"{self.name} has {self.data_limit} requests waiting",
-                    remedy="send it again in a moment",
-                )
+                raise self._full()
             self._accepted += 1
             lane.append(letter)
             self._note_merge(letter)
             self._changed.notify_all()
+
+    def put_many(self, letters: Sequence[Letter]) -> list[tuple[Letter, Stopped | MailboxFull]]:
+        """Accept letters in their order, under one lock; return those refused, with the reason.
+
+        None of them may be meant to be merged.
+        """
+        refused: list[tuple[Letter, Stopped | MailboxFull]] = []
+        with self._changed:
+            for letter in letters:
+                lane = self._lanes[letter.lane]
+                if self._closed:
+                    refused.append((letter, self._stopped()))
+                elif letter.lane is Lane.DATA and len(lane) >= self.data_limit:
+                    refused.append((letter, self._full()))
+                else:
+                    self._accepted += 1
+                    lane.append(letter)
+            self._refused += len(refused)
+            self._changed.notify_all()
+        return refused
 
     def put_sticky(self, letter: Letter) -> None:
         """Accept a letter that every later incarnation is given again, newest of its type."""
@@ -200,6 +121,7 @@ class Mailbox:
         late: list[Letter] = []
         taken: list[Letter] = []
         with self._changed:
+            now = self._now()
             while self._holder == incarnation and (lane := self._first_lane()) is not None:
                 letter = self._lanes[lane][0]
                 alone = lane is not Lane.DATA or letter.alone
@@ -207,7 +129,7 @@ class Mailbox:
                     break
                 self._lanes[lane].popleft()
                 self._forget_merge(letter)
-                if letter.deadline is not None and letter.deadline <= self._now():
+                if letter.deadline is not None and letter.deadline <= now:
                     self._ends[End.FAILED] += 1
                     late.append(letter)
                     continue
@@ -239,6 +161,32 @@ class Mailbox:
             del self._in_hand[id(letter)]
             self._ends[end or (End.FAILED if error else End.HANDLED)] += 1
         _answer(letter, value, error)
+        return True
+
+    def settle_many(self, answered: Sequence[tuple[Letter, object]], incarnation: int) -> bool:
+        """End letters in hand and answer their askers; False, and none, if that is not allowed."""
+        with self._changed:
+            if not self._all_in_hand([letter for letter, _ in answered], incarnation):
+                return False
+            for letter, value in answered:
+                del self._in_hand[id(letter)]
+                failed = isinstance(value, BaseException)
+                self._ends[End.FAILED if failed else End.HANDLED] += 1
+        for letter, value in answered:
+            if isinstance(value, BaseException):
+                _answer(letter, None, value)
+            else:
+                _answer(letter, value, None)
+        return True
+
+    def hand_over(self, letters: Sequence[Letter], incarnation: int) -> bool:
+        """End letters in hand whose askers another child will answer; False if not allowed."""
+        with self._changed:
+            if not self._all_in_hand(letters, incarnation):
+                return False
+            for letter in letters:
+                del self._in_hand[id(letter)]
+            self._ends[End.HANDLED] += len(letters)
         return True
 
     def give_back(self, incarnation: int) -> None:
@@ -325,8 +273,25 @@ class Mailbox:
 
     # -- inside the lock
 
+    def _stopped(self) -> Stopped:
+        return Stopped(f"{self.name} no longer takes messages", remedy="start a new guard")
+
+    def _full(self) -> MailboxFull:
+        return MailboxFull(
+            f"{self.name} has {self.data_limit} requests waiting",
+            remedy="send it again in a moment",
+        )
+
+    def _all_in_hand(self, letters: Sequence[Letter], incarnation: int) -> bool:
+        return self._holder == incarnation and all(id(one) in self._in_hand for one in letters)
+
     def _first_lane(self) -> Lane | None:
-        return next((lane for lane in Lane if self._lanes[lane]), None)
+        control, reply, data = self._lanes
+        if control:
+            return Lane.CONTROL
+        if reply:
+            return Lane.REPLY
+        return Lane.DATA if data else None
 
     def _note_merge(self, letter: Letter) -> None:
         if letter.merge is not None:

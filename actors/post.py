@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from pykka import Future, Timeout
@@ -103,6 +104,22 @@ class Post:
                 Kind.DEAD_LETTER, to, message=type(message).__name__, why=type(error).__name__
             )
 
+    def pass_on(self, to: str, letters: Sequence[Letter]) -> None:
+        """Send letters on whose askers wait; whoever's letter is not accepted is told so."""
+        box = self._boxes.get(to)
+        refused: Sequence[tuple[Letter, Stopped | MailboxFull]]
+        if box is None:
+            refused = [(letter, Stopped(f"there is no child {to!r}")) for letter in letters]
+        else:
+            refused = box.put_many(letters)
+        for letter, error in refused:
+            if letter.reply_to is not None:
+                letter.reply_to.set_exception((type(error), error, None))
+            if isinstance(error, Stopped):
+                self.events.publish(
+                    Kind.DEAD_LETTER, to, message=type(letter.message).__name__, why="Stopped"
+                )
+
 
 class Address:
     """Where a child is written to. It never goes stale; the child behind it may change."""
@@ -124,7 +141,13 @@ class Address:
         self._mailbox.put(Letter(message, id=self._post.runtime.new_id(), lane=lane))
 
     def ask_later(self, message: object, *, timeout: float, lane: Lane = Lane.DATA) -> Future[Any]:
-        """Send, and return the future of the answer.
+        """Send, and return the future of the answer; see `send_asking`."""
+        return self.send_asking(message, timeout=timeout, lane=lane)[1]
+
+    def send_asking(
+        self, message: object, *, timeout: float, lane: Lane = Lane.DATA
+    ) -> tuple[Letter, Future[Any]]:
+        """Send, and return the letter and the future of the answer.
 
         If nobody has begun to handle the message after `timeout` seconds it
         is not done at all, so that sending it again is safe.
@@ -145,7 +168,7 @@ class Address:
             deadline=runtime.clock.monotonic() + timeout,
         )
         self._mailbox.put(letter)
-        return future
+        return letter, future
 
     def ask(self, message: object, *, timeout: float, lane: Lane = Lane.DATA) -> Any:
         """Send and wait for the answer; for callers outside the actors only.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import secrets
 import threading
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -48,11 +48,13 @@ class ThreadRuntime:
         self._due = threading.Condition()
         self._heap: list[tuple[float, int, ThreadTimer]] = []
         self._order = itertools.count()
+        self._ids = secrets.token_hex(12)  # an id is not a secret; no other run may have it
+        self._number = itertools.count(1)
         self._timers: threading.Thread | None = None  # with the first timer
 
     def new_id(self) -> str:
         """Return an id that no other message has."""
-        return uuid.uuid4().hex
+        return f"{self._ids}{next(self._number):08x}"
 
     def new_future(self) -> Future[Any]:
         """Return an empty future."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from defence.broker import Direction, Position, Snapshot, SymbolFacts, Unknown
+from defence.broker import Direction, Empty, Glance, Known, Position, Snapshot, SymbolFacts, Unknown
 from defence.errors import BrokerUnknown, Conflict, Fault, Invalid, NotFound
 from defence.grid import VOLUME_NOISE, same_price, same_volume
 from defence.orders import Action
@@ -44,20 +44,16 @@ class Released:
     action: Action | None = None
 
 
-def find_position(trade: Trade, snapshot: Snapshot) -> Position:
+def find_position(trade: Trade, snapshot: Snapshot | Glance) -> Position:
     """Return the open position that is meant: by ticket, else by identifier.
 
     A position's ticket may change, so an old ticket is also looked for among
-    the identifiers. Raises `NotFound`.
+    the identifiers. Raises `NotFound`; `BrokerUnknown` if a glance could not
+    read this position, `Fault` if it did not look for it.
     """
-    positions = snapshot.open_positions()
-    wanted = (trade.ticket, trade.identifier)
-    for position in positions:
-        if position.ticket == trade.ticket:
-            return position
-    for position in positions:
-        if position.identifier in wanted:
-            return position
+    found = _glanced(trade, snapshot) if isinstance(snapshot, Glance) else _listed(trade, snapshot)
+    if found is not None:
+        return found
     raise NotFound(
         "no open position has this ticket",
         field="ticket",
@@ -66,10 +62,37 @@ def find_position(trade: Trade, snapshot: Snapshot) -> Position:
     )
 
 
+def _listed(trade: Trade, snapshot: Snapshot) -> Position | None:
+    positions = snapshot.open_positions()
+    wanted = (trade.ticket, trade.identifier)
+    for position in positions:
+        if position.ticket == trade.ticket:
+            return position
+    return next((one for one in positions if one.identifier in wanted), None)
+
+
+def _glanced(trade: Trade, glance: Glance) -> Position | None:
+    read = glance.by_ticket.get(trade.ticket)
+    if isinstance(read, Known):
+        return read.value
+    if isinstance(read, Empty):
+        for number in (trade.ticket, trade.identifier):
+            if number is not None and number in glance.by_identifier:
+                return glance.by_identifier[number]
+        return None
+    if read is None:
+        raise Fault(
+            "was not looked for: this glance says nothing of it", field="ticket", value=trade.ticket
+        )
+    raise BrokerUnknown(
+        f"the position cannot be read: {read.reason}", remedy="send the registration again"
+    )
+
+
 def admit(
     trade: Trade,
     *,
-    snapshot: Snapshot | Unknown,
+    snapshot: Snapshot | Glance | Unknown,
     existing: TradeRecord | None,
     message_id: str,
     now: float,
@@ -229,7 +252,7 @@ def _tick(facts: SymbolFacts | None) -> float | None:
 def _new(
     trade: Trade,
     position: Position,
-    snapshot: Snapshot,
+    snapshot: Snapshot | Glance,
     existing: TradeRecord | None,
     stop: float | None,
     message_id: str,
@@ -285,7 +308,7 @@ def _manager(trade: Trade, existing: TradeRecord) -> str:
 
 
 def _result_now(
-    position: Position, snapshot: Snapshot, stop: float | None, now: float
+    position: Position, snapshot: Snapshot | Glance, stop: float | None, now: float
 ) -> float | None:
     quote = snapshot.quotes.get(position.symbol)
     if quote is None or quote_fault(quote, position.symbol, now, None) is not None:
@@ -295,7 +318,11 @@ def _result_now(
 
 
 def _again(
-    trade: Trade, position: Position, snapshot: Snapshot, record: TradeRecord, now: float
+    trade: Trade,
+    position: Position,
+    snapshot: Snapshot | Glance,
+    record: TradeRecord,
+    now: float,
 ) -> Admission:
     """Answer a registration of what is registered: nothing changes, unless the risk was unknown."""
     if trade.managed_by is not None and trade.managed_by != record.managed_by:

@@ -28,16 +28,16 @@ def check_shape(trade: Trade) -> Trade:
         _text("symbol", trade.symbol, empty=False)
     if trade.managed_by is not None:
         _text("managed_by", trade.managed_by, empty=True)
-    numbers = {
-        "volume": trade.volume,
-        "entry_price": trade.entry_price,
-        "stop_loss": trade.stop_loss,
-        "take_profit": trade.take_profit,
-    }
-    for field, value in numbers.items():
-        if value is not None:
-            _above_zero(field, value)
-    return replace(trade, direction=_direction(trade.direction))
+    if trade.volume is not None:
+        _above_zero("volume", trade.volume)
+    if trade.entry_price is not None:
+        _above_zero("entry_price", trade.entry_price)
+    if trade.stop_loss is not None:
+        _above_zero("stop_loss", trade.stop_loss)
+    if trade.take_profit is not None:
+        _above_zero("take_profit", trade.take_profit)
+    direction = _direction(trade.direction)
+    return trade if direction is trade.direction else replace(trade, direction=direction)
 
 
 def _whole(field: str, value: object, *, least: int) -> None:

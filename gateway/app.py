@@ -73,7 +73,7 @@ def make_app(
     )
     app.state.backstage = backstage
     look_routes(app, guard, backstage.looks, backstage.hub, backstage.traffic)
-    change_routes(
+    direct = change_routes(
         app,
         guard,
         trades=backstage.trades,
@@ -85,7 +85,11 @@ def make_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_middleware(
-        Door, bound=bound or Bound(), token=token or guard.token, traffic=backstage.traffic
+        Door,
+        bound=bound or Bound(),
+        token=token or guard.token,
+        traffic=backstage.traffic,
+        direct=direct,
     )
     return app
 

@@ -13,6 +13,7 @@ from defence.errors import DtmsError, Invalid, TryAgain
 from defence.shape import MAX_TEXT
 from defence.trade import Registration, Trade, public_trade
 from gateway.bodies import Json, plain
+from gateway.door import Handler
 from gateway.errors import answer, body_of, status_of
 from gateway.face import Guarded
 from gateway.intake import client_of, idempotency_key, read_json, ticket_in_path
@@ -35,8 +36,8 @@ def change_routes(
     control: Lane,
     buckets: TokenBuckets,
     max_body: int,
-) -> None:
-    """Add the routes.
+) -> dict[tuple[str, str], Handler]:
+    """Add the routes; return those that the door may hand to their handlers itself.
 
     Trades are counted against the rate limit, the ops' commands never: no
     flood of registrations keeps a person from freezing the guard.
@@ -71,6 +72,8 @@ def change_routes(
             lambda: guard.admin(command, by=by, timeout=COMMAND_WITHIN, **arguments)
         )
         return Json(plain(done))
+
+    return {("POST", "/dtms/trade/enable"): enable}
 
 
 def _who(request: Request, name: object) -> str:
