@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.measure import Options, Round, percentile, spread
 from benchmarks.report import Table, milliseconds, rate
 from benchmarks.rig import QuickTerminal, guarding, terminal
+from console.collector import calm
 from gateway.server import serve
 from supervisors import Guard
 
@@ -36,7 +37,8 @@ def run(options: Options) -> list[Table]:
         ("form", "connections", "records/s", "least to most", "p50", "p99", "requests"),
     )
     at = terminal()
-    with guarding(options.folder, at) as guard, serve(guard) as served:
+    # the collector as `run.py` sets it in a process of the guard's own
+    with guarding(options.folder, at) as guard, serve(guard) as served, calm():
         found: dict[str, list[Round]] = {"single": [], f"batch of {size}": []}
         for _ in range(rounds):
             found["single"].append(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
+from console.collector import calm
 from console.ends import DONE, FAILED, INTERRUPTED, Ended, mute_output, told
 from console.settings import load
 from console.signals import Signals
@@ -80,7 +81,10 @@ class Runner:
         status = FAILED
         try:
             self._door.bind(self._settings.host, self._settings.port)
-            status = self._start() or self._stay()
+            status = self._start()
+            if status == DONE:
+                with calm():
+                    status = self._stay()
         except DtmsError as error:
             raise Ended(FAILED, f"start refused: {told(error, self._given)}") from None
         finally:

@@ -223,7 +223,11 @@ class TradeStore:
 
     def find_archived(self, identifier: int) -> TradeRecord | None:
         """Return the newest archived trade of an identifier, None if there is none."""
-        return next(iter(self.archived(1, identifier)), None)
+        prefix = number_key(identifier, field="identifier")
+        with self._env.read() as view:  # asked at every registration: no more than one step
+            key = view.newest_key(HISTORY_IDS, prefix)
+            fields = None if key is None else indexed(view, HISTORY, key[NUMBER:])
+        return None if fields is None else trade_from(fields)
 
     def find_archived_ticket(self, ticket: int) -> TradeRecord | None:
         """Return the newest archived trade with that ticket (or identifier), None if none."""
