@@ -16,7 +16,7 @@ from console import show
 from console.ends import DONE, FAILED, Ended, Usage, told
 from console.ops import ask, find, refusal
 from console.settings import load
-from defence.errors import AlreadyGuarded, Damaged, DtmsError, TryAgain
+from defence.errors import AlreadyGuarded, Damaged, DtmsError, FolderRefused, TryAgain
 from defence.trade import iso
 from storage import preflight
 from storage.backups import BackupSet, prune, read_set, sets, take
@@ -40,7 +40,9 @@ def verify(given: Given, *, as_json: bool) -> int:
         with _lock(folder) as running:
             rows = _live(folder) if running else _at_rest(folder)
         rows += _backups(folder)
-    _print({"folder": str(folder), "running": running, "stores": rows}, as_json=as_json)
+    aside = [path.name for path in sorted(folder.glob("*-*Z*")) if path.is_dir()]
+    body = {"folder": str(folder), "running": running, "set_aside": aside, "stores": rows}
+    _print(body, as_json=as_json)
     bad = [row for row in rows if row["state"] != "sound"]
     if not bad:
         return DONE
@@ -53,6 +55,8 @@ def backup(given: Given, *, to: Path | None, as_json: bool) -> int:
     folder, keep = _folder(given)
     target = folder / BACKUPS if to is None else to
     with _told(given), _lock(folder):
+        if to is None and target.exists():
+            prune(target, keep)  # first: too many may be why there is no room
         made = take(target, [folder / name for name in ENVIRONMENTS], time.time())
         gone = prune(target, keep) if to is None else []
     body = {
@@ -78,19 +82,36 @@ def restore_backup(
     with _told(given), _mine(folder, given, stop=stop):
         backup_set = _chosen(folder, chosen, names)
         marker = _marker_account(folder)
-        rows = []
-        for name in names:
-            swap = restore(folder / name, backup_set, account=marker, now=time.time())
-            rows.append({"store": name, "came": swap.source, "aside": swap.aside})
+        swaps = restore(
+            [folder / name for name in dict.fromkeys(names)],
+            backup_set,
+            account=marker,
+            now=time.time(),
+        )
+        rows = [{"store": one.name, "came": one.source, "aside": one.aside} for one in swaps]
+        # the backups there are belong to what was turned away from: damage must
+        # not bring that back
+        fresh, why = _fresh_backup(folder)
     body = {
         "restored": backup_set.name,
         "of": iso(backup_set.at),
         "stores": rows,
+        "backup": fresh,
+        **({} if why is None else {"no_backup": why}),
         "next": "start the guard: it compares the trades with the broker, and sends nothing "
         "until a person arms it (ctl set-mode --mode armed)",
     }
     _print(body, as_json=as_json)
     return DONE
+
+
+def _fresh_backup(folder: Path) -> tuple[str | None, str | None]:
+    """Take a backup of what was restored; return its path, or why there is none."""
+    try:
+        paths = [folder / name for name in ENVIRONMENTS]
+        return str(take(folder / BACKUPS, paths, time.time()).path), None
+    except DtmsError as error:
+        return None, str(error)
 
 
 # -- looking
@@ -108,7 +129,8 @@ def _at_rest(folder: Path) -> list[Row]:
 def _live(folder: Path) -> list[Row]:
     """Check verified copies: a live file cannot be checked where it lies (LMDB.md)."""
     marks = {name: read_mark(folder / name) for name in ENVIRONMENTS}  # before the copies
-    copies = folder / BACKUPS / f"verify-{secrets.token_hex(4)}.part"  # swept if this is killed
+    # of ours by its name, and swept at a start if this is killed
+    copies = folder / f"dtms.verify-{secrets.token_hex(4)}.tmp"
     try:
         copies.mkdir()
         pairs = {folder / name: copies / name for name in ENVIRONMENTS}
@@ -129,14 +151,17 @@ def _backups(folder: Path) -> list[Row]:
             continue
         try:
             made = read_set(path)
-        except Damaged as error:
-            rows.append({"store": f"{BACKUPS}/{path.name}", "state": "damaged", **_why(error)})
+        except (Damaged, FolderRefused) as error:
+            state = "damaged" if isinstance(error, Damaged) else "refused"
+            rows.append({"store": f"{BACKUPS}/{path.name}", "state": state, **_why(error)})
             continue
         pairs.update({path / name: (made, name) for name in made.copies})
     for place, verdict in preflight.look(pairs).items():
         made, name = pairs[place]
         reason = verdict.reason
-        if verdict.facts is not None and verdict.facts != made.copies[name]:
+        if verdict.facts is None and not reason:
+            reason = "the copy is missing"
+        elif verdict.facts is not None and verdict.facts != made.copies[name]:
             reason = "it is not what its manifest says"
         rows.append(_row(f"{BACKUPS}/{made.name}/{name}", verdict, reason or None))
     return rows

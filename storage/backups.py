@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import filelock
 
-from defence.errors import Damaged, FolderRefused, TryAgain
+from defence.errors import Damaged, FolderRefused, StoreFull, TryAgain
 from storage import preflight
 from storage.environment import Environment
 from storage.examine import Facts, Finding, Verdict
-from storage.files import OWNER_FILE, make_folder, refused, sync_folder, write_whole
+from storage.files import OWNER_FILE, PLENTY, make_folder, refused, sync_folder, write_whole
 from storage.layout import DATA_FILE
 
 MANIFEST: Final = "manifest.json"
@@ -79,6 +79,7 @@ def take(folder: Path, sources: Sequence[Environment] | Sequence[Path], at: floa
     make_folder(folder)
     with _alone(folder):
         _sweep(folder)
+        _must_fit(folder, sources)
         part = folder / f"{_free(folder, at)}{_PART}"
         make_folder(part)
         try:
@@ -122,13 +123,16 @@ def sets(folder: Path) -> list[BackupSet]:
     for path in names:
         try:
             found.append(read_set(path))
-        except Damaged:
-            continue  # `verify` names it; a restore takes another
+        except (Damaged, FolderRefused):
+            continue  # damaged, or a newer version's: `verify` names it, a restore takes another
     return sorted(found, key=lambda each: (each.number, each.at), reverse=True)
 
 
 def read_set(path: Path) -> BackupSet:
-    """Return the set in the folder `path`; Damaged if its manifest is not what was written."""
+    """Return the set in the folder `path`; Damaged if its manifest is not what was written.
+
+    Raises FolderRefused for a newer version's.
+    """
     try:
         sealed = json.loads((path / MANIFEST).read_bytes())
         body = sealed["backup"]
@@ -179,6 +183,24 @@ def prune(folder: Path, keep: int) -> list[str]:
     return [path.name for path in gone]
 
 
+def _must_fit(folder: Path, sources: Sequence[Environment] | Sequence[Path]) -> None:
+    """Refuse a backup that could fill the disk: the trades need it more."""
+    paths = [each.path if isinstance(each, Environment) else each for each in sources]
+    try:
+        files = [path / DATA_FILE for path in paths]
+        size = sum(file.stat().st_size for file in files if file.exists())
+        free = shutil.disk_usage(folder).free
+    except OSError:  # not to be told: the copies will find out
+        return
+    if free < size + PLENTY:
+        raise StoreFull(
+            f"a backup of up to {size >> 20} MB would leave less than {PLENTY >> 20} MB",
+            field="backup",
+            value=str(folder),
+            remedy="free some space on that disk, or keep fewer backups",
+        )
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let one backup at a time write below `folder`, of all processes."""
@@ -202,7 +224,12 @@ def _copies(
 ) -> tuple[dict[str, Facts], dict[str, str]]:
     made: dict[str, Facts] = {}
     failed: dict[str, str] = {}
-    for name, verdict in _verdicts(part, sources).items():
+    verdicts = _verdicts(part, sources)
+    for each in sources:
+        path = each.path if isinstance(each, Environment) else each
+        if path.name not in verdicts:
+            failed[path.name] = f"{DATA_FILE} is missing"
+    for name, verdict in verdicts.items():
         if verdict.finding is Finding.SOUND and verdict.facts is not None:
             made[name] = verdict.facts
         else:

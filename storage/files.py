@@ -103,7 +103,10 @@ def sweep(folder: Path) -> None:
     begins, ends = _PASSING
     with suppress(OSError):
         for left in folder.glob(f"{begins}*{ends}"):
-            left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def has_room(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -21,6 +21,7 @@ from typing import Final, Protocol, TypeVar
 from defence.errors import Damaged, FolderRefused
 from storage.audit import AuditStore
 from storage.files import OWNER_FILE, make_folder, refused, sweep, write_whole
+from storage.layout import DATA_FILE
 from storage.ledger import LedgerStore
 from storage.marker import MARKER, Marker, keep_damaged, read_marker, write_marker
 from storage.outbox import OutboxStore
@@ -75,11 +76,19 @@ class DataFolder:
         refuse_remote(self.path)
         make_folder(self.path, parents=parents)
         self._refuse_foreign()
-        try:
-            if read_marker(self.path) is None:
+        with suppress(Damaged):  # still a marker: ours. `open_stores` keeps it and says so
+            read_marker(self.path)  # one of a newer version is refused
+
+    def claim(self) -> None:
+        """Mark a new folder as ours. Hold its lock: without it, a second guard could write
+        an empty marker over the first one's, and forget whose the folder is.
+
+        Raises StoreFull or FolderRefused. A marker that was lost is not made here:
+        `open_stores` makes it anew, and says so.
+        """
+        with suppress(Damaged):
+            if read_marker(self.path) is None and not _used(self.path):
                 write_marker(self.path, Marker())
-        except Damaged:
-            pass  # still a marker: ours. `open_stores` sets it aside and says so
         make_folder(self.path / BACKUPS)
 
     @property
@@ -111,6 +120,7 @@ class DataFolder:
         Call it while holding the folder's lock: two first runs would make two.
         Raises FolderRefused for a file that holds something short or unreadable.
         """
+        self.claim()
         path = self.path / TOKEN
         try:
             if path.exists():
@@ -134,7 +144,7 @@ class DataFolder:
             names = [entry.name for entry in self.path.iterdir()]
         except OSError as error:
             raise refused(error, self.path, "reading the data folder") from error
-        if MARKER in names:
+        if MARKER in names or _used(self.path):
             return
         foreign = sorted(
             name for name in names if not name.startswith(_OURS) and name not in _NOBODYS
@@ -157,6 +167,7 @@ def open_stores(folder: DataFolder, now: float) -> Stores:
     then nothing stays open.
     """
     sweep(folder.path)
+    folder.claim()
     marker = _marker(folder, now)
     make_sound(
         folder.path,
@@ -196,22 +207,31 @@ def _bad_token(path: Path, reason: str) -> FolderRefused:
 
 
 def _marker(folder: DataFolder, now: float) -> Marker:
-    """Return the marker; what a damaged one held is kept beside it, and it is written anew."""
+    """Return the marker; one that is damaged or lost is written anew, and told.
+
+    What a damaged one held is kept beside it.
+    """
     try:
-        return read_marker(folder.path) or Marker()
+        known = read_marker(folder.path)
+        if known is not None:
+            return known
+        reason, aside = f"{MARKER} is missing", None
     except Damaged as damage:
-        aside = keep_damaged(folder.path, damage.message, now)
-        # its name says what it held: the same after a cut, and one fact is told once
-        if all(swap.aside != aside for _, swap in folder.untold()):
-            tell(
-                folder.path,
-                Swap(name="marker", why=Why.DAMAGED, reason=damage.message, at=now, aside=aside),
-            )
-        # a folder with a marker has most likely been used: a store that is
-        # missing as well must be told, not made anew in silence
-        marker = Marker(made=True)
-        write_marker(folder.path, marker)
-        return marker
+        reason, aside = damage.message, keep_damaged(folder.path, damage.message, now)
+    # its name says what it held: the same after a cut, and one fact is told once
+    if all((swap.name, swap.aside) != ("marker", aside) for _, swap in folder.untold()):
+        swap = Swap(name="marker", why=Why.DAMAGED, reason=reason, at=now, aside=aside)
+        tell(folder.path, swap)
+    # a folder with a marker has most likely been used: a store that is
+    # missing as well must be told, not made anew in silence
+    marker = Marker(made=True)
+    write_marker(folder.path, marker)
+    return marker
+
+
+def _used(path: Path) -> bool:
+    """Whether a folder has a token and trades of ours: without a marker, it has lost it."""
+    return (path / TOKEN).is_file() and (path / "trades" / DATA_FILE).is_file()
 
 
 def _agree(folder: DataFolder, trades: TradeStore) -> None:

@@ -41,7 +41,7 @@ def settle(state_dir: Path, folder: Path, login: int, server: str) -> None:
         return
     if known is not None:
         original = Path(known[0])
-        if known[1] == mine and original != here and _id_at(original) == mine:
+        if known[1] == mine and _id_at(original) == mine and not _same(original, here):
             raise FolderRefused(
                 f"{here} is a copy of {original}, from which the account {login} on {server!r} "
                 "was guarded last",
@@ -60,6 +60,14 @@ def settle(state_dir: Path, folder: Path, login: int, server: str) -> None:
                 here,
             )
     write_whole(note, json.dumps({"folder": str(here), "id": mine}).encode())
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, by a bind mount or another spelling too."""
+    try:
+        return one.samefile(other)
+    except OSError:  # not to be told: then by their names
+        return one == other
 
 
 def _own_id(folder: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 
 from loguru import logger
 
-from storage.files import OWNER_FILE, refused, write_whole
+from storage.files import OWNER_FILE, write_whole
 
 _BODY: Final = struct.Struct(">4s16sQ")
 _CRC: Final = struct.Struct(">I")
@@ -39,9 +39,9 @@ def mark_path(environment: Path) -> Path:
 
 
 def read_mark(environment: Path) -> Mark | None:
-    """Return the mark; None if there is none or a power cut tore it, which proves nothing.
+    """Return the mark; None if there is none, or a power cut tore it: that proves nothing.
 
-    Raises FolderRefused if it cannot be read.
+    One that cannot be read proves nothing either: it is logged, no reason to stay down.
     """
     path = mark_path(environment)
     try:
@@ -49,7 +49,8 @@ def read_mark(environment: Path) -> Mark | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise refused(error, path, "reading the watermark") from error
+        logger.bind(child="storage").warning("the watermark {} cannot be read: {}", path, error)
+        return None
     if len(raw) != _BODY.size + _CRC.size:
         return None
     magic, birth, sequence = _BODY.unpack_from(raw)
@@ -87,7 +88,7 @@ class MarkFile:
             if self._handle is None:
                 flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
                 self._handle = os.open(self._path, flags, OWNER_FILE)
-                os.truncate(self._handle, len(raw))  # something longer would never be a mark
+                os.ftruncate(self._handle, len(raw))  # something longer would never be a mark
             os.lseek(self._handle, 0, os.SEEK_SET)
             os.write(self._handle, raw)
             self._failing = False

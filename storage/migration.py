@@ -6,6 +6,7 @@ one is durable and has passed its check (see `storage.swap`), and it is kept.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from storage.environment import Environment
 from storage.examine import Facts
 from storage.failures import engine_path, translate
 from storage.layout import BIRTH_KEY, FORMAT_KEY, FORMATS, META, SEQUENCE_KEY
+from storage.marks import BIRTH_BYTES
+from storage.records import encode
 from storage.steps import STEPS, Row, Step
 from storage.swap import Swap, Why
 from storage.view import Change, View
@@ -94,6 +97,25 @@ def migrate(
         ),
     )
     return built
+
+
+def renew_birth(store: Path) -> str:
+    """Let a copy that nobody has open begin a life of its own; return its new birth. Durable.
+
+    Whatever its format: META and its encoding are the same in all.
+    """
+    birth = secrets.token_hex(BIRTH_BYTES)
+    try:
+        env = lmdb.open(engine_path(store), create=False, max_dbs=64, lock=False)
+        try:
+            meta = env.open_db(META.encode(), create=False)
+            with env.begin(write=True) as txn:
+                txn.put(BIRTH_KEY, encode(META, BIRTH_KEY, {"id": birth}), db=meta)
+        finally:
+            env.close()
+    except lmdb.Error as error:
+        raise translate(error, store.name, store) from error
+    return birth
 
 
 def _build(store: Path, new: Path, facts: Facts, step: Step) -> Counter[str]:

@@ -97,6 +97,17 @@ def copy(
     return verdicts
 
 
+def attempt(source: Path, target: Path) -> Verdict:
+    """Copy one environment at rest; one that is not for us (a newer version's) is a verdict.
+
+    Raises StoreFull or StartRefused. What stands in `target` is a copy only if it is sound.
+    """
+    try:
+        return copy({source: target}, live=False)[source]
+    except FolderRefused as refusal:
+        return Verdict(Finding.REFUSED, refusal.message)
+
+
 def available() -> bool:
     """Whether a child can be started: not in a frozen program, whose executable is itself."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)

@@ -9,7 +9,7 @@ cut comes to the same as one that was not cut.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -20,7 +20,7 @@ from storage.backups import BackupSet, sets
 from storage.examine import Facts, Finding, Verdict
 from storage.layout import DATA_FILE
 from storage.marks import Mark, read_mark, rolled_back
-from storage.migration import migrate, outdated
+from storage.migration import migrate, outdated, renew_birth
 from storage.swap import Swap, Why
 
 
@@ -70,9 +70,10 @@ def make_sound(
             migrate(path, facts, now)
     if not made:
         # a first start that was cut had acknowledged nothing: what it left lies
-        # aside, and there is nothing that people must know
-        for note, _ in swap.untold(folder):
-            swap.told(note)
+        # aside, and there is nothing that people must know. A mark says otherwise
+        for note, each in swap.untold(folder):
+            if each.name in paths and read_mark(paths[each.name]) is None:
+                swap.told(note)
 
 
 def survey(
@@ -112,16 +113,38 @@ def judge(path: Path, verdict: Verdict, mark: Mark | None, *, made: bool) -> Fau
     return Fault(Why.ROLLED_BACK, reason)
 
 
-def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, now: float) -> Swap:
-    """Put the copy of one set in a store's place, because a person asked for it.
+def restore(
+    stores: Sequence[Path],
+    chosen: BackupSet,
+    *,
+    account: tuple[int, str] | None,
+    now: float,
+) -> list[Swap]:
+    """Put the copies of one set in the stores' place, because a person asked for it.
 
-    The present store is set aside. Raises Damaged if the set has no sound copy
-    of it, AccountRefused if it is another account's, StoreFull or FolderRefused.
-    The caller holds the folder's lock.
+    The present stores are set aside, when all copies have passed their check.
+    What was restored begins a life of its own: backups of the one it replaces
+    are never taken for newer states of it. Raises Damaged if the set has no
+    sound copy of a store, AccountRefused if it is another account's, StoreFull
+    or FolderRefused. The caller holds the folder's lock.
     """
-    under_way = swap.finish(store.parent, store.name)
-    if under_way and (under_way.why, under_way.source) == (Why.RESTORED, chosen.name):
-        return under_way  # it was cut: to begin anew would set aside what has just come
+    swaps, ready = [], []
+    for store in stores:
+        under_way = swap.finish(store.parent, store.name)
+        if under_way and (under_way.why, under_way.source) == (Why.RESTORED, chosen.name):
+            swaps.append(under_way)  # it was cut: not once more
+        else:
+            ready.append((store, _copy_of(store, chosen, account)))
+    fault = Fault(Why.RESTORED, f"a person restored the backup {chosen.name}")
+    for store, facts in ready:
+        candidate = _Candidate(chosen.path / store.name, chosen.name, chosen.at)
+        birth = renew_birth(swap.built(store))
+        swaps.append(_put(store, fault, candidate, facts, read_mark(store), now, birth))
+    return swaps
+
+
+def _copy_of(store: Path, chosen: BackupSet, account: tuple[int, str] | None) -> Facts:
+    """Build what shall come in a store's place from a set; return what it holds."""
     if store.name not in chosen.copies:
         raise Damaged(
             f"the backup {chosen.name} has no copy of {store.name!r}",
@@ -136,9 +159,8 @@ def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, 
             value=chosen.name,
             remedy="choose a backup of this account",
         )
-    candidate = _Candidate(chosen.path / store.name, chosen.name, chosen.at)
-    new = swap.new_folder(store)
-    verdict = preflight.copy({candidate.path: new}, live=False)[candidate.path]
+    new, source = swap.new_folder(store), chosen.path / store.name
+    verdict = preflight.copy({source: new}, live=False)[source]
     if verdict.facts is None or not _belongs(verdict.facts, store, account):
         shutil.rmtree(new, ignore_errors=True)
         why = verdict.reason or "it is not what the set says"
@@ -148,8 +170,7 @@ def restore(store: Path, chosen: BackupSet, *, account: tuple[int, str] | None, 
             value=chosen.name,
             remedy="choose another one",
         )
-    reason = f"a person restored the backup {chosen.name}"
-    return _put(store, Fault(Why.RESTORED, reason), candidate, verdict.facts, read_mark(store), now)
+    return verdict.facts
 
 
 def _replace(
@@ -167,9 +188,9 @@ def _replace(
         for each in backups
         if store.name in each.copies and (account is None or each.account in (None, account))
     ]
-    for candidate in _candidates(store, verdict.facts, usable):
+    for candidate in _candidates(store, verdict.facts, usable, mark):
         new = swap.new_folder(store)
-        facts = preflight.copy({candidate.path: new}, live=False)[candidate.path].facts
+        facts = preflight.attempt(candidate.path, new).facts
         itself = candidate.path == store  # whose it is, its opening will judge
         if facts is not None and (itself or _belongs(facts, store, account)):
             _put(store, fault, candidate, facts, mark, now)
@@ -189,15 +210,27 @@ def _replace(
     return None
 
 
-def _candidates(store: Path, own: Facts | None, backups: list[BackupSet]) -> list[_Candidate]:
+def _candidates(
+    store: Path, own: Facts | None, backups: list[BackupSet], mark: Mark | None = None
+) -> list[_Candidate]:
     """Return what may come in a store's place, the best first.
 
-    A store that is sound and only behind is better than a backup from before
-    that; but the newest backups may have seen what the store has lost.
+    Those of the life that the mark knows come first, by how far they had come;
+    a set made of a store that had fallen back is the newer one, and has less.
+    Then the others, the newest first: a person may have turned away from them.
+    A store that is sound and only behind is better than what is behind it.
     """
-    found = [_Candidate(each.path / store.name, each.name, each.at) for each in backups]
+    life = None if mark is None else mark.birth
+
+    def rank(each: BackupSet) -> tuple[bool, int]:
+        copy = each.copies[store.name]
+        known = life is not None and copy.birth == life
+        return (known, copy.sequence if known else 0)
+
+    ranked = sorted(backups, key=rank, reverse=True)  # stable: the newest first among equals
+    found = [_Candidate(each.path / store.name, each.name, each.at) for each in ranked]
     if own is not None and own.name == store.name:
-        copies = (each.copies[store.name] for each in backups)
+        copies = (each.copies[store.name] for each in ranked)
         ahead = takewhile(lambda it: it.birth == own.birth and it.sequence > own.sequence, copies)
         found.insert(sum(1 for _ in ahead), _Candidate(store, store.name, None))
     return found
@@ -215,6 +248,7 @@ def _put(
     facts: Facts,
     mark: Mark | None,
     now: float,
+    birth: str | None = None,  # where it is not the copy's any more
 ) -> Swap:
     same = mark is not None and mark.birth == facts.birth
     return swap.begin(
@@ -227,7 +261,7 @@ def _put(
             aside=None,
             source=candidate.label,
             source_at=candidate.at,
-            birth=facts.birth,
+            birth=birth or facts.birth,
             sequence=facts.sequence,
             reached=mark.sequence if mark is not None and same else None,
         ),

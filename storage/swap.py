@@ -88,12 +88,17 @@ class Swap:
         return cls(**{**plain, "why": Why(plain["why"])})
 
 
+def built(store: Path) -> Path:
+    """Return where the new environment of a store is built."""
+    return store.with_name(f"dtms.{store.name}.new")
+
+
 def new_folder(store: Path) -> Path:
     """Return where the new environment of a store is built. What was left there is removed.
 
     Call `finish` first: an unfinished swap still needs it.
     """
-    folder = store.with_name(f"dtms.{store.name}.new")
+    folder = built(store)
     try:
         if folder.exists():
             shutil.rmtree(folder)
@@ -121,7 +126,7 @@ def finish(folder: Path, name: str) -> Swap | None:
     swap = _read(note)
     if swap is None:
         return None
-    new = store.with_name(f"dtms.{name}.new")
+    new = built(store)
     # once the new one is in place, it must not be taken for the one that gives way
     begun = swap.source is None or new.exists()
     try:

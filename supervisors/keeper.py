@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ class Keeper:
 
     def _take(self) -> BackupSet:
         folder = self._settings.folder
+        if folder.is_dir():
+            with suppress(DtmsError):  # it is tried again, and told, after the backup
+                prune(folder, self._settings.keep)  # too many may be why there is no room
         return take(folder, self._environments(), self._runtime.clock.wall())
 
     def _done(self, result: object, by: str) -> None:

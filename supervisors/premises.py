@@ -9,7 +9,7 @@ from actors.events import EventStream, Kind
 from actors.messages import SetControl
 from actors.monitor import OBSERVE
 from defence.broker import Account
-from defence.errors import AccountRefused, NotReady
+from defence.errors import AccountRefused, Damaged, NotReady
 from storage.audited import ControlState
 from storage.environment import Environment
 from storage.folder import DataFolder, Stores, open_stores
@@ -39,11 +39,30 @@ class Premises:
         self._folder_lock = FolderLock(self._folder.path)
         self._folder_lock.acquire()
         self._stage("locks", "done", folder=str(self._folder.path))
+        self._folder.claim()
         self._folder.token()
+        self._refuse_other_account()  # before anything is recovered or migrated
         self._stores = open_stores(self._folder, self._clock.wall())
         for _, swap in self._folder.untold():
             self._events.publish(Kind.SET_ASIDE, **_facts(swap))
         self._stage("stores", "done")
+
+    def _refuse_other_account(self) -> None:
+        """Refuse settings that name another account than the folder's."""
+        try:
+            bound = self.folder.account()
+        except Damaged:  # it is made anew; `admit` compares with the terminal
+            return
+        wanted = (self._settings.login, self._settings.server)
+        names = ("login", "server")
+        for field, expected, found in zip(names, wanted, bound or (None, None), strict=True):
+            if None not in (expected, found) and expected != found:
+                raise AccountRefused(
+                    f"the data folder belongs to {found!r}, the settings say {expected!r}",
+                    field=field,
+                    value=expected,
+                    remedy="change the setting, or use another data folder",
+                )
 
     @property
     def folder(self) -> DataFolder:

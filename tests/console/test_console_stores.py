@@ -133,6 +133,21 @@ def test_a_damaged_backup_is_told(capsys: Said) -> None:
     assert bad == {f"backups/{first.name}/audit", f"backups/{second.name}"}
 
 
+def test_a_copy_that_is_gone_is_told(capsys: Said) -> None:
+    used(Path("data"))
+    made = Path(plain(capsys, "backup")["backup"])
+    shutil.rmtree(made / "audit")
+    body = plain(capsys, "verify", status=1)
+    (bad,) = [row for row in body["stores"] if row["state"] != "sound"]
+    assert (bad["store"], bad["why"]) == (f"backups/{made.name}/audit", "the copy is missing")
+
+
+def test_a_store_that_is_gone_has_no_copy_and_that_is_told(capsys: Said) -> None:
+    shutil.rmtree(used(Path("data")) / "trades")
+    body = plain(capsys, "backup", status=1)
+    assert states(body)["trades"] == "damaged"
+
+
 def test_a_copy_that_is_not_what_its_manifest_says_is_told(capsys: Said) -> None:
     used(Path("data"), entries=1)
     old = Path(plain(capsys, "backup")["backup"])
@@ -168,9 +183,13 @@ def test_restoring_puts_the_old_content_in_place_and_keeps_the_new(capsys: Said)
     assert (aside / "data.mdb").read_bytes() == newest
     assert first in aside.with_name(f"{aside.name}.txt").read_text()
     assert entries(Path("data")) == 2
+    # damage after that must not bring back what was turned away from
+    fresh = Path(body["backup"]).name
+    Path("data/audit/data.mdb").write_bytes(b"")
+    assert entries(Path("data")) == 2
     # without a name: the newest; and by its path
-    assert plain(capsys, "restore", "--store", "audit")["restored"] != first
-    assert entries(Path("data")) == 3
+    assert plain(capsys, "restore", "--store", "audit")["restored"] == fresh
+    assert entries(Path("data")) == 2
     plain(capsys, "restore", f"data/backups/{first}", "--store", "audit")
     assert entries(Path("data")) == 2
     assert states(plain(capsys, "verify"))["audit"] == "sound"

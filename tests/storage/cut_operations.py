@@ -240,7 +240,7 @@ def _restore(data: Path, now: float) -> None:
         chosen = sets(data / BACKUPS)[-1]
         for name in ("trades", "audit"):
             account = DataFolder(data).account()
-            recovery.restore(data / name, chosen, account=account, now=now)
+            recovery.restore([data / name], chosen, account=account, now=now)
     finally:
         lock.release()
 

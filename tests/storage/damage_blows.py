@@ -311,7 +311,7 @@ class Blows:
 
     def _no_marker(self, kind: str, name: str) -> None:
         (self.data / "dtms.json").unlink(missing_ok=True)
-        self.damage.refusal = True
+        self.damage.marker = True
 
     def _mark(self, kind: str, name: str) -> None:
         path = self.data / f"dtms.{name}.mark"

@@ -41,6 +41,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def judge(world: World, damage: Damage, *, again: bool) -> Verdict:
     """Start a guard on the damaged world and judge all that it does; raises WrongError."""
     before = files(world.folder / "data")
+    # without marker and trades there is nothing to tell that the folder is ours
+    damage.refusal = "dtms.json" not in before and "trades/data.mdb" not in before
     process = Process(world, "judged", world.wall)
     try:
         process.start()
@@ -166,7 +168,7 @@ class _Case:
         for event in self.told:
             name, aside = event.facts["store"], event.facts["path"]
             if name == "marker":
-                was = {aside: self.before["dtms.json"]}
+                was = {aside: self.before["dtms.json"]} if aside is not None else {}
             else:
                 was = {
                     path.replace(name, aside, 1): content

@@ -69,6 +69,8 @@ def back_up(folder: DataFolder) -> str:
 
 def test_a_new_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
+    assert list(folder.path.iterdir()) == []  # nothing is written before its lock is held
+    folder.claim()
     assert {path.name for path in folder.path.iterdir()} == {"backups", MARKER}
     stores = open_stores(folder, T0)
     assert swaps(folder) == []
@@ -126,7 +128,7 @@ def test_a_missing_parent_is_told_or_made(tmp_path: Path) -> None:
     with pytest.raises(FolderRefused, match="parent"):
         DataFolder(tmp_path / "no" / "data")
     assert not (tmp_path / "no").exists()
-    DataFolder(tmp_path / "no" / "data", parents=True)
+    DataFolder(tmp_path / "no" / "data", parents=True).claim()
     assert (tmp_path / "no" / "data" / MARKER).exists()
 
 
@@ -393,6 +395,30 @@ def test_a_damaged_marker_is_set_aside_and_the_account_is_kept(
     assert folder.account() == (77, "Demo")
     assert all(kept(stores).values())
     stores.close()
+
+
+def test_a_second_guard_that_comes_early_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    second = DataFolder(tmp_path / "data")  # looked, and was not given the lock yet
+    folder = filled(tmp_path / "data")
+    assert DataFolder(tmp_path / "data").account() == second.account() == (77, "Demo")
+    second.claim()
+    marker = read_marker(folder.path)
+    assert marker is not None
+    assert (marker.account, marker.made) == ((77, "Demo"), True)
+
+
+def test_a_lost_marker_is_made_anew_and_told(tmp_path: Path) -> None:
+    (filled(tmp_path / "data").path / MARKER).unlink()
+    folder = DataFolder(tmp_path / "data")
+    stores = open_stores(folder, T0)
+    assert all(kept(stores).values())
+    assert folder.account() == (77, "Demo")
+    (told,) = swaps(folder)
+    assert (told.name, told.aside) == ("marker", None)
+    assert "missing" in told.reason
+    stores.close()
+    open_stores(DataFolder(tmp_path / "data"), T0).close()
+    assert len(swaps(folder)) == 1
 
 
 def test_a_lost_store_is_told_though_the_marker_is_damaged_too(tmp_path: Path) -> None:

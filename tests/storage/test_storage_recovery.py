@@ -18,7 +18,7 @@ from storage_samples import T0, action, trade, unhurried
 
 from defence.errors import AccountRefused, Damaged, FolderRefused, StartRefused
 from storage import environment, preflight, recovery
-from storage.backups import MANIFEST, BackupSet, prune, sets, take
+from storage.backups import MANIFEST, BackupSet, prune, read_set, sets, take
 from storage.examine import Facts, Finding, Verdict, examine
 from storage.folder import ENVIRONMENTS, DataFolder, open_stores
 from storage.layout import DATA_FILE
@@ -321,7 +321,7 @@ def test_a_copy_of_another_account_is_not_taken_whatever_its_set_says(
     (world.path / "trades" / DATA_FILE).write_bytes(b"")
     assert trades_in(world) == 6
     with pytest.raises(Damaged, match="not what the set says"):
-        restore(world.path / "trades", newest, account=MINE, now=NOW)
+        restore([world.path / "trades"], newest, account=MINE, now=NOW)
     assert trades_in(world) == 6
 
 
@@ -363,7 +363,7 @@ def test_a_newer_versions_store_is_refused_and_not_set_aside(
     assert swaps(folder) == []
 
 
-def test_a_backup_of_a_newer_version_is_not_passed_over_in_silence(
+def test_a_backup_of_a_newer_version_is_passed_over(
     world: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newest = each_set(world)[0]
@@ -374,9 +374,57 @@ def test_a_backup_of_a_newer_version_is_not_passed_over_in_silence(
             newest.path / "ledger", name="ledger", databases=(), marked=False
         ).close()
     (world.path / "ledger" / DATA_FILE).write_bytes(b"")
+    manifest = newest.path.with_name("z")
+    shutil.copytree(newest.path, manifest)  # and a whole set of a newer version
+    sealed = json.loads((manifest / "manifest.json").read_text())
+    body = json.dumps({**json.loads(sealed["backup"]), "format": 9})
+    (manifest / "manifest.json").write_text(
+        json.dumps({"backup": body, "crc": zlib.crc32(body.encode())})
+    )
     with pytest.raises(FolderRefused, match="format 9"):
-        open_stores(world, NOW)
-    assert swaps(world) == []
+        read_set(manifest)
+    open_stores(world, NOW).close()
+    assert [swap.source for swap in swaps(world)] == [each_set(world)[1].name]
+
+
+def test_a_set_of_a_store_that_fell_back_does_not_hide_what_came_before(
+    template: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(template / "data", tmp_path / "data")
+    folder = DataFolder(tmp_path / "data")
+    newest, oldest = each_set(folder)[0], each_set(folder)[-1]
+    # an old file is put back, and a backup is made of it before anybody looks
+    shutil.copy(oldest.path / "trades" / DATA_FILE, folder.path / "trades" / DATA_FILE)
+    made = take(folder.backups, [folder.path / name for name in ENVIRONMENTS], NOW)
+    assert made.number > newest.number
+    assert made.copies["trades"].sequence < newest.copies["trades"].sequence
+    open_stores(folder, NOW).close()
+    assert [swap.source for swap in swaps(folder)] == [newest.name]
+
+
+def test_what_a_person_turned_away_from_does_not_come_back(template: Path, tmp_path: Path) -> None:
+    shutil.copytree(template / "data", tmp_path / "data")
+    folder = DataFolder(tmp_path / "data")
+    oldest = each_set(folder)[-1]
+    (swap,) = restore([folder.path / "trades"], oldest, account=MINE, now=NOW)
+    assert swap.birth != oldest.copies["trades"].birth
+    made = take(folder.backups, [folder.path / name for name in ENVIRONMENTS], NOW)
+    assert made.copies["trades"].birth == swap.birth
+    (folder.path / "trades" / DATA_FILE).write_bytes(b"")
+    open_stores(folder, NOW + 1).close()
+    assert [each.source for each in swaps(folder)] == [oldest.name, made.name]
+
+
+def test_a_bad_copy_of_one_store_restores_none(template: Path, tmp_path: Path) -> None:
+    shutil.copytree(template / "data", tmp_path / "data")
+    folder = DataFolder(tmp_path / "data")
+    newest = each_set(folder)[0]
+    (newest.path / "audit" / DATA_FILE).write_bytes(b"")
+    before = (folder.path / "trades" / DATA_FILE).read_bytes()
+    with pytest.raises(Damaged, match="failed its check"):
+        restore([folder.path / "trades", folder.path / "audit"], newest, account=MINE, now=NOW)
+    assert (folder.path / "trades" / DATA_FILE).read_bytes() == before
+    assert swaps(folder) == []
 
 
 def test_a_program_without_a_child_recovers_as_well(
@@ -516,7 +564,7 @@ def test_the_order_of_candidates(
 def test_a_person_restores_a_set(world: DataFolder) -> None:
     chosen = each_set(world)[1]
     store, before = world.path / "trades", examine(world.path / "trades").facts
-    swap = restore(store, chosen, account=MINE, now=NOW)
+    (swap,) = restore([store], chosen, account=MINE, now=NOW)
     assert (swap.why, swap.source, swap.missing) == (Why.RESTORED, chosen.name, 6)
     assert swap.aside == "trades.restored-20231114T222140Z"
     assert examine(world.path / swap.aside).facts == before
@@ -547,7 +595,7 @@ def test_what_cannot_be_restored_changes_nothing(
     spoil(chosen)
     before = [name for name in names_in(world) if not name.startswith("backups")]
     with pytest.raises(error, match=words) as refused:
-        restore(world.path / "trades", chosen, account=account, now=NOW)
+        restore([world.path / "trades"], chosen, account=account, now=NOW)
     assert getattr(refused.value, "remedy", None)
     assert [name for name in names_in(world) if not name.startswith("backups")] == before
     assert trades_in(world) == 12
@@ -560,10 +608,10 @@ def test_a_restore_goes_on_from_a_swap_that_was_cut(world: DataFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
         with pytest.raises(FolderRefused):
-            restore(store, newest, account=MINE, now=NOW)
-    swap = restore(store, oldest, account=MINE, now=NOW + 1)
+            restore([store], newest, account=MINE, now=NOW)
+    (swap,) = restore([store], oldest, account=MINE, now=NOW + 1)
     assert [each.source for each in swaps(world)] == [newest.name, oldest.name]
-    assert swap.missing == 6  # of the nine that the first one had brought
+    assert swap.missing is None  # what gives way had begun a life of its own
     assert trades_in(world) == 3
 
 
@@ -573,8 +621,8 @@ def test_the_same_restore_again_goes_on_from_its_cut(world: DataFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            restore(store, oldest, account=MINE, now=NOW)
-    swap = restore(store, oldest, account=MINE, now=NOW + 1)
+            restore([store], oldest, account=MINE, now=NOW)
+    (swap,) = restore([store], oldest, account=MINE, now=NOW + 1)
     assert (swap.at, swap.source, swap.missing) == (NOW, oldest.name, 9)
     assert swaps(world) == [swap]
     assert len(list(world.path.glob("trades.restored-*"))) == 2  # one, and its reason
