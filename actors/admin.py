@@ -27,9 +27,9 @@ from actors.messages import (
 )
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
-from actors.trouble import Trouble, Unwritten
+from actors.trouble import Trouble, Unwritten, end_the_guard
 from defence.alerts import Notice, Severity
-from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFound
+from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFound, StoreLost
 from storage.audit import AuditStore
 from storage.audited import AuditEntry, ControlState
 
@@ -47,8 +47,9 @@ class AdminSettings:
     since: float = 0.0  # wall time of the guard's start
     allow_armed: bool = True
     children: tuple[str, ...] = field(default=START_ORDER)
-    # what the audit has not taken yet; it outlives an incarnation
+    # what the store has not taken yet: entries, and a freeze; they outlive an incarnation
     unwritten: Unwritten[AuditEntry] = field(default_factory=lambda: Unwritten(_audit_trouble()))
+    unstored: list[SetControl] = field(default_factory=list)  # one at most
 
 
 def _audit_trouble() -> Trouble:
@@ -67,7 +68,6 @@ class Admin(GuardActor):
         super().__init__(context)
         self._settings = settings
         self._control = settings.control
-        self._stored = True  # whether the control state is in the store as it is
         self._commands: Mapping[str, Callable[[Command], object]] = {
             "restart": self._restart,
             "reset-budget": self._reset_budget,
@@ -89,9 +89,13 @@ class Admin(GuardActor):
         """After a restart, take over what a forerunner stored since the guard's start.
 
         What was stored before that start has been weighed against the flag; it
-        counts only where it is the more restrictive, as it did then.
+        counts only where it is the more restrictive, as it did then. A freeze
+        that could not be stored is newer than anything in the store.
         """
         self._settings.unwritten.trouble.plan(self)
+        if self._settings.unstored:
+            self._control = self._settings.unstored[0]
+            return
         stored = self._settings.store.control()
         if self.context.incarnation == 1 or stored.mode is None or stored.at is None:
             return
@@ -142,25 +146,22 @@ class Admin(GuardActor):
 
     def _write(self, new: Mapping[str, AuditEntry] | None = None) -> bool:
         written = self._settings.unwritten.write(self, self._settings.store.append, new)
-        return written and (self._stored or self._store_again())
+        return written and self._store_again()
 
     def _store_again(self) -> bool:
         """Store a freeze that could not be stored when it was asked for."""
+        if not self._settings.unstored:
+            return True
         try:
-            self._keep(self._control)
+            self._keep(self._settings.unstored[0])
         except Fault:
             raise
+        except StoreLost as lost:
+            end_the_guard(self, lost)
+            return False
         except DtmsError as error:
             self._settings.unwritten.trouble.fails(self, error)
             return False
-        notice = Notice(
-            key="freeze_stored",
-            severity=Severity.INFO,
-            title="The freeze is stored now",
-            text="A restart of the guard will not thaw it.",
-            ends="freeze_not_stored",
-        )
-        self.tell(ALERT, Raise(notice))
         return True
 
     # -- the commands
@@ -231,7 +232,20 @@ class Admin(GuardActor):
         with self.context.lease.hold():
             self._settings.store.set_control(state)
         self._control = control
-        self._stored = True
+        if self._settings.unstored:
+            self._settings.unstored.clear()
+            self._tell_stored(control)
+
+    def _tell_stored(self, control: SetControl) -> None:
+        """End the alert of a freeze that could not be stored, be it that one or a newer state."""
+        notice = Notice(
+            key="freeze_stored",
+            severity=Severity.INFO,
+            title="Mode and pause are stored again",
+            text=f"The mode {control.mode} (by {control.by}) is kept over a restart of the guard.",
+            ends="freeze_not_stored",
+        )
+        self.tell(ALERT, Raise(notice))
 
     def _reconcile(self, message: Command) -> Forwarded:
         return self.forward(RECOVERY, Reconcile(f"asked by {message.by}"), lane=Lane.REPLY)
@@ -266,8 +280,10 @@ class Admin(GuardActor):
         self._control = control
         try:
             self._keep(control)
+        except Fault:
+            raise  # replaced: the successor has the command, and its word counts
         except DtmsError as error:
-            self._stored = False
+            self._settings.unstored[:] = [control]
             notice = Notice(
                 key="freeze_not_stored",
                 severity=Severity.CRITICAL,

@@ -9,9 +9,9 @@ from actors.actor import Context, GuardActor
 from actors.events import Kind
 from actors.messages import Acknowledge, ListAlerts, Raise, Repeat, WriteAgain
 from actors.runtime import Timer
-from actors.trouble import Trouble, Unwritten, is_trouble
+from actors.trouble import Trouble, Unwritten, end_the_guard, is_trouble
 from defence.alerts import Alert, Notice, Severity
-from defence.errors import DtmsError, Fault, NotFound
+from defence.errors import DtmsError, Fault, NotFound, StoreLost
 from storage.outbox import OutboxStore
 
 KEEP = 90 * 86_400.0  # seconds that an acknowledged alert is kept
@@ -55,6 +55,8 @@ class AlertActor(GuardActor):
                 self._settings.store.prune(self.clock.wall() - KEEP)
         except Fault:
             raise
+        except StoreLost as lost:
+            end_the_guard(self, lost)
         except DtmsError as error:  # to tell people matters more than to tidy up
             self.context.log.error("old alerts cannot be forgotten: {}", error)
         unwritten = self._settings.unwritten

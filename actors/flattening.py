@@ -13,7 +13,7 @@ letter alone, and what dies in between is taken up by the next incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,10 +28,12 @@ from actors.messages import (
     FlattenLate,
     FlattenOn,
     FlattenPlan,
+    Raise,
     RecordFlattened,
 )
-from actors.names import REGISTRY
+from actors.names import ALERT, REGISTRY
 from actors.runtime import Timer
+from defence.alerts import Notice, Severity
 from defence.broker import Direction, Known, MarginMode, Position, Snapshot, Unknown
 from defence.errors import Fault, Fenced, TerminalRefused
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
@@ -39,7 +41,10 @@ from terminals.constants import ORDER_TYPE_BUY_LIMIT
 from terminals.ordering import PendingOrder, pending_orders
 from terminals.protocol import Terminal
 
+LATEST_FLATTEN: Final = 60.0  # seconds between two orders of one; then ops must ask again
 JOURNAL_WAIT: Final = 2.0  # seconds that an emergency waits for the journal
+
+_AGAIN: Final = "give it again"  # how the detail ends of an order that came too late
 
 BEFORE, AFTERWARDS, NOT = "before", "afterwards", "not"
 
@@ -188,7 +193,8 @@ class Flattening:
         if parked.timer is not None:
             parked.timer.cancel()
         context = self._owner.context
-        # No deadline: a flatten that has begun goes to its end, whoever still waits for it.
+        # No deadline: a flatten that has begun goes to its end, whoever still waits
+        # for it. What comes too late is then not sent, and its outcome says so.
         context.post.send(
             context.name,
             message,
@@ -203,14 +209,15 @@ class Flattening:
         """Send the next order and hand on; after the last one, return the answer."""
         done = len(message.results)
         if done == len(message.plan.intents):
+            self._tell_if_incomplete(message)
             return _summary(message)
         intent = message.plan.intents[done]
-        outcome = self._attempt(intent)
+        outcome = self._attempt(intent, message.results)
         pair = (intent, outcome)
         self._owner.tell(REGISTRY, RecordFlattened(message.plan.id, (pair,), message.plan.hedging))
         return self._forward(replace(message, results=(*message.results, pair)))
 
-    def _attempt(self, intent: Intent) -> Outcome:
+    def _attempt(self, intent: Intent, before: Sequence[tuple[Intent, Outcome]]) -> Outcome:
         letter, context = self._letter(), self._owner.context
         if letter.attempted:
             return Outcome(
@@ -219,11 +226,37 @@ class Flattening:
                 at=self._owner.clock.wall(),
                 detail="died while sending",
             )
+        now = self._owner.clock.wall()
+        if _too_late(intent, before, now):
+            # The Connector was away. What ops wanted then need not be what they
+            # want now, and its volumes and tickets are those of another market.
+            return Outcome(
+                intent_id=intent.id,
+                kind=OutcomeKind.NOT_SENT,
+                at=now,
+                detail=f"asked {abs(now - intent.decided_at):.0f} s ago; {_AGAIN}",
+            )
         context.points.reach("connector.before_send")
         letter.attempted = True
         outcome = self._send(intent)
         context.points.reach("connector.after_send")
         return outcome
+
+    def _tell_if_incomplete(self, message: FlattenOn) -> None:
+        """Tell people: whoever asked has long given up waiting for the answer."""
+        late = [intent for intent, outcome in message.results if _not_sent_late(outcome)]
+        if not late:
+            return
+        notice = Notice(
+            key="flatten_incomplete",
+            severity=Severity.CRITICAL,
+            title="The flatten is incomplete",
+            text=f"{len(late)} of {len(message.results)} orders were not sent: the connector came "
+            f"to them more than {LATEST_FLATTEN:.0f} s after the one before. Tickets: "
+            f"{', '.join(str(intent.ticket) for intent in late)}. Give the command again, or close "
+            "in the terminal.",
+        )
+        self._owner.tell(ALERT, Raise(notice))
 
     def _forward(self, message: FlattenOn) -> Forwarded:
         return self._owner.forward(self._owner.context.name, message)
@@ -287,6 +320,26 @@ class Flattening:
             snapshot_at=now,
             decided_by=self._owner.context.incarnation,
         )
+
+
+def _too_late(intent: Intent, before: Sequence[tuple[Intent, Outcome]], now: float) -> bool:
+    """Whether an order of a flatten must not go out any more: the Connector was away.
+
+    Counted from the order before it, so that a flatten of many positions goes
+    on for as long as it needs; once one was too late, those behind it are. A
+    clock that was set back by more than that counts too: the age is unknown
+    then. By less it does not: an emergency must not fail for an adjusted clock.
+    """
+    last = intent.decided_at
+    for _, outcome in before:
+        if outcome.at - last > LATEST_FLATTEN:
+            return True
+        last = max(last, outcome.at)
+    return now - last > LATEST_FLATTEN or intent.decided_at - now > LATEST_FLATTEN
+
+
+def _not_sent_late(outcome: Outcome) -> bool:
+    return outcome.kind is OutcomeKind.NOT_SENT and outcome.detail.endswith(_AGAIN)
 
 
 def _summary(message: FlattenOn) -> dict[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from actors.actor import Context, GuardActor
 from actors.book import Book, Draft
@@ -39,15 +39,13 @@ from actors.messages import (
 )
 from actors.names import ALERT
 from actors.retention import Retention
-from actors.room import Room, trades_trouble
+from actors.room import CANNOT_WRITE, Owed, Room, trades_trouble
 from actors.trouble import Trouble
 from defence.errors import (
     Damaged,
     DtmsError,
     Fault,
-    FolderRefused,
     NotFound,
-    StoreFull,
     StoreLost,
 )
 from defence.orders import Action
@@ -56,8 +54,6 @@ from defence.reconcile import plan as plan_for
 from defence.registration import admit, find_position, release
 from defence.trade import Registration, Standing, TradeRecord
 from storage.trades import Batch, TradeStore
-
-CANNOT_WRITE: Final = (StoreFull, FolderRefused)  # the disk's answers: no room, no right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +79,7 @@ class Registry(GuardActor):
         self._rules = settings.rules
         self._journal = Journal(self, settings.store, settings.rules)
         self._room = Room(self, settings.store, settings.trouble)
-        self._owed = settings.owed
+        self._owed = Owed(self, settings.owed, self._run_one)
         self._retention = Retention(self, settings.store, settings.history_days)
         self._book = Book({}, {})
         self._newest_look = float("-inf")
@@ -95,15 +91,17 @@ class Registry(GuardActor):
         self._publish_book()
         self._retention.begin()
         self._room.plan()
+        self._owed.plan()
 
     def receive(self, message: object) -> object:
         """See `actors.messages`, the registry."""
         if isinstance(message, WriteAgain):
             if self._room.try_again():
-                self._write_owed()
+                self._owed.write()
             return None
-        answer = self._run([message])[0]
+        answer = self._run_one(message)
         if isinstance(answer, DtmsError):
+            self._owed.keep(message, answer)
             raise answer
         return answer
 
@@ -131,18 +129,19 @@ class Registry(GuardActor):
         return answers
 
     def _refused(self, message: object, error: DtmsError) -> object:
-        """Answer for what the store did not take; facts are kept, requests come again."""
+        """Answer for what the store did not take."""
         if isinstance(message, RegisterMany):
             return tuple(self._run(message.items))
-        if isinstance(message, RecordOutcome | RecordFlattened):
-            self._owed.append(message)
         self._room.refused(error)
         return error
 
-    def _write_owed(self) -> None:
-        owed = list(self._owed)
-        self._owed.clear()
-        self._run(owed)
+    def _run_one(self, message: object) -> object:
+        try:
+            return self._run([message])[0]
+        except Fault:
+            raise
+        except DtmsError as error:
+            return error
 
     def _transact(
         self, messages: Sequence[object], refusal: DtmsError | None = None

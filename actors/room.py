@@ -7,15 +7,16 @@ from typing import Final
 
 from actors.actor import GuardActor
 from actors.events import Kind
-from actors.mailbox import Lane
-from actors.messages import CannotGoOn, Raise
-from actors.names import ALERT, ROOT
-from actors.trouble import Trouble
+from actors.messages import Raise, RecordFlattened, RecordOutcome, WriteAgain
+from actors.names import ALERT
+from actors.runtime import Timer
+from actors.trouble import RAREST, TRY_AGAIN, Trouble, end_the_guard
 from defence.alerts import Notice, Severity
-from defence.errors import Damaged, DtmsError, StoreLost
+from defence.errors import Damaged, DtmsError, FolderRefused, StoreFull, StoreLost
 from storage.room import no_room, try_store
 from storage.trades import TradeStore
 
+CANNOT_WRITE: Final = (StoreFull, FolderRefused)  # the disk's answers: no room, no right
 CHECK_EVERY: Final = 300.0  # seconds between two looks for room while all is well
 
 
@@ -45,13 +46,8 @@ class Room:
         self._trouble.fails(self._owner, error)
 
     def lost(self, error: StoreLost) -> None:
-        """Let the guard die: it would acknowledge into a file that nobody will find again.
-
-        To go on in memory alone would be no better, since the folder's lock may
-        be gone as well; a new start finds out what is there.
-        """
-        cause = CannotGoOn(f"{error}")
-        self._owner.tell(ROOT, cause, lane=Lane.CONTROL)
+        """Let the guard die."""
+        end_the_guard(self._owner, error)
 
     def damaged(self, error: Damaged, *, writing: bool = False) -> None:
         """Tell that the store under the running guard failed a check: a start mends it.
@@ -133,3 +129,52 @@ class Room:
             )
             self._owner.tell(ALERT, Raise(notice))
         self._lock_told = lost is not None
+
+
+class Owed:
+    """Facts that the store did not take: unlike a request, nobody will tell them again.
+
+    `facts` outlives an incarnation. `write` returns the answer, a refusal among them.
+    """
+
+    def __init__(
+        self, owner: GuardActor, facts: list[object], write: Callable[[object], object]
+    ) -> None:
+        self._owner = owner
+        self._facts = facts
+        self._write = write
+        self._pause = TRY_AGAIN
+        self._timer: Timer | None = None
+
+    def keep(self, message: object, error: DtmsError) -> None:
+        """Keep what was refused with that error, if it is a fact."""
+        if not isinstance(message, RecordOutcome | RecordFlattened):
+            return
+        if message not in self._facts:
+            self._facts.append(message)
+        if not isinstance(error, CANNOT_WRITE):  # for those `Room` plans the next try
+            self.plan()
+
+    def plan(self) -> None:
+        """Have one next try planned by this incarnation, if anything waits; ever more rarely."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._facts:
+            self._timer = self._owner.later(self._pause, WriteAgain(), merge="write again")
+            self._pause = min(2 * self._pause, RAREST)
+
+    def write(self) -> None:
+        """Write them, the oldest first; each goes only after it was written.
+
+        After a death in between one is written twice, which changes nothing.
+        """
+        for message in tuple(self._facts):
+            answer = self._write(message)
+            if not isinstance(answer, DtmsError):
+                self._facts.remove(message)
+                self._pause = TRY_AGAIN
+            elif isinstance(answer, CANNOT_WRITE):
+                return  # `Room` has planned the next try
+            else:
+                self._owner.context.log.warning("an outcome is not written yet: {}", answer)
+                self.plan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from actors.actor import GuardActor
 from actors.messages import RecordOutcome
@@ -13,6 +14,8 @@ from terminals.lease import Lease, Permit
 from terminals.ordering import delete_pending, execute
 from terminals.protocol import Terminal
 from terminals.reading import SymbolCache, account_check, quote_of
+
+FUTURE: Final = 1.0  # seconds by which a clock that is being adjusted may go back
 
 
 class Sending:
@@ -51,10 +54,12 @@ class Sending:
         elif decider is None:
             detail = f"fenced: decided by monitor #{intent.decided_by}, which was replaced"
             self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, detail))
-        elif age > LATEST:
-            # It waited for a Connector that hung or was being replaced. The
-            # market has moved on; the next cycle decides on what is there now.
-            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, f"decided {age:.0f} s ago"))
+        elif not -FUTURE <= age <= LATEST:
+            # It waited for a Connector that hung or was being replaced, or the
+            # clock was set back and nobody knows how long. The market has moved
+            # on; the next cycle decides on what is there now.
+            when = f"{age:.0f} s ago" if age > 0 else f"{-age:.0f} s ahead of the clock"
+            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, f"decided {when}"))
         else:
             context.points.reach("connector.before_send")
             if letter is not None:

@@ -7,11 +7,12 @@ from typing import Final, Generic, TypeVar
 
 from actors.actor import GuardActor
 from actors.events import Kind
-from actors.messages import Raise, WriteAgain
-from actors.names import ALERT
+from actors.mailbox import Lane
+from actors.messages import CannotGoOn, Raise, WriteAgain
+from actors.names import ALERT, ROOT
 from actors.runtime import Timer
 from defence.alerts import Notice, Severity
-from defence.errors import DtmsError, Fault
+from defence.errors import DtmsError, Fault, StoreLost
 
 T = TypeVar("T")
 
@@ -24,6 +25,15 @@ RAREST: Final = 300.0  # seconds
 def is_trouble(key: str) -> bool:
     """Whether an alert with that key says that a store takes no writes."""
     return key.startswith(_FULL)
+
+
+def end_the_guard(actor: GuardActor, lost: StoreLost) -> None:
+    """Let the guard die: it would acknowledge into a file that nobody will find again.
+
+    To go on in memory alone would be no better, since the folder's lock may
+    be gone as well; a new start finds out what is there.
+    """
+    actor.tell(ROOT, CannotGoOn(f"{lost}"), lane=Lane.CONTROL)
 
 
 class Trouble:
@@ -109,7 +119,8 @@ class Unwritten(Generic[T]):
     ) -> bool:
         """Write what waits, then what is new; False if some of it waits now.
 
-        Raises Fault only, such as Fenced: then nothing new was kept.
+        A store whose file was taken away ends the guard. Raises Fault only,
+        such as Fenced: then nothing new was kept.
         """
         pending = {**self.waiting, **(new or {})}
         try:
@@ -120,6 +131,10 @@ class Unwritten(Generic[T]):
                 self.waiting.pop(key, None)
         except Fault:
             raise
+        except StoreLost as lost:
+            self._keep(actor, pending)
+            end_the_guard(actor, lost)
+            return False
         except DtmsError as error:
             self._keep(actor, pending)
             self.trouble.fails(actor, error)

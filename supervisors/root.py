@@ -34,7 +34,7 @@ from actors.messages import (
 )
 from actors.names import ROOT
 from actors.runtime import Timer
-from defence.errors import Conflict, DtmsError, NotFound, StartRefused
+from defence.errors import Conflict, DtmsError, NotFound, StartRefused, StoreLost
 from supervisors.clocks import ClockWatch
 from supervisors.owner import Ledger, Owner, RootSettings
 from supervisors.slot import ChildSlot, ChildState
@@ -287,6 +287,10 @@ class RootSupervisor(GuardActor):
         slot.budget.charge(now)
         try:
             self._ledger.add(slot.name, self.clock.wall())
+        except StoreLost as lost:
+            # The charge would be gone with the file, and a restart unbudgeted.
+            self._give_up(str(lost))
+            return
         except (DtmsError, OSError) as error:
             self._owner.notify(unwritten_charge(slot.name, error))
         nth = slot.budget.in_window(now)
@@ -407,7 +411,11 @@ class RootSupervisor(GuardActor):
 
     def _reset_budget(self, message: ResetBudget) -> object:
         slot = self._find(message.child)
-        self._ledger.clear(slot.name)  # first: if it fails, nothing is half done
+        try:
+            self._ledger.clear(slot.name)  # first: if it fails, nothing is half done
+        except StoreLost as lost:
+            self._give_up(str(lost))
+            raise
         slot.budget.reset()
         slot.failures.clear()
         self._publish_budget(slot, Kind.BUDGET_RESET, by=message.by)
