@@ -23,7 +23,8 @@ from defence.alerts import Notice, Severity
 from defence.broker import Direction
 from defence.errors import Damaged, DtmsError, Stopped, StoreFull, StoreLost, TryAgain
 from defence.orders import LATEST, Action, Intent, IntentKind, Outcome, OutcomeKind
-from supervisors import Guard, Trade
+from storage.backups import sets
+from supervisors import Guard, Trade, keeper
 
 INTENT = Intent(
     id="i",
@@ -349,3 +350,19 @@ def test_a_long_flatten_that_goes_on_is_not_cut() -> None:
     assert flattening._too_late(INTENT, [pair(limit + 1.0)], at + limit + 1.1)
     assert flattening._too_late(INTENT, [], at - limit - 1.0)
     assert not flattening._too_late(INTENT, [pair(-500.0)], at + 1.0)  # sent by a forerunner
+
+
+def test_too_many_backups_are_removed_though_there_is_no_room_for_another(
+    sim: GuardKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, _ = one_trade(sim, backup_every=0.0)
+    for _ in range(3):
+        guard.admin("backup", timeout=60)
+    folder = guard.data_dir / "backups"
+    assert len(sets(folder)) == 3
+    guard.stop()
+    again = sim.start(adoption="ignore", backup_every=0.0, backups_kept=1)
+    monkeypatch.setattr(keeper, "take", full)
+    with pytest.raises(StoreFull):
+        again.admin("backup", timeout=60)
+    assert [made.number for made in sets(folder)] == [3]
