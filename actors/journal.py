@@ -23,7 +23,7 @@ from actors.messages import (
 from actors.names import CONNECTOR, MONITOR
 from defence.errors import Conflict, NotFound
 from defence.intents import blocks, overtaken_by
-from defence.orders import LATEST, Action, Intent, Outcome, OutcomeKind, PendingIntent
+from defence.orders import LATEST, Action, Intent, Outcome, OutcomeKind, PendingIntent, action_of
 from defence.outcomes import after_outcome, predates
 from defence.plans import ReconcileRules
 from defence.trade import Standing, TradeRecord
@@ -269,17 +269,7 @@ class Journal:
             draft.put(Batch(intents=(PendingIntent(intent=intent),), outcomes=(outcome,)))
             draft.then(partial(self.tell, outcome, intent))
             return
-        action = Action(
-            id=intent.id,
-            at=intent.decided_at,
-            identifier=intent.identifier,
-            ticket=intent.ticket,
-            symbol=intent.symbol,
-            kind=intent.kind.value,
-            detail=intent.reason,
-            intent=intent,
-            outcome=outcome,
-        )
+        action = action_of(intent, outcome)
         record = draft.book.trades.get(intent.identifier)
         changed: list[TradeRecord] = []
         if record is not None:

@@ -15,7 +15,15 @@ from defence.broker import Deal, History, Known, OrderFate, Position, Unknown
 from defence.compare import manual_change
 from defence.gone import average_price, closing_deals, closing_of, reason_of
 from defence.grid import clean_volume, same_price, same_volume
-from defence.orders import MARK, Action, Intent, IntentKind, Outcome, OutcomeKind, PendingIntent
+from defence.orders import (
+    MARK,
+    Intent,
+    IntentKind,
+    Outcome,
+    OutcomeKind,
+    PendingIntent,
+    action_of,
+)
 from defence.outcomes import after_outcome
 from defence.plans import Finding, HistoryRead, Look
 from defence.trade import TradeRecord
@@ -320,17 +328,7 @@ def _resolved(
         deal=None if last is None else last.ticket,
         resolved_by="reconciliation",
     )
-    action = Action(
-        id=intent.id,
-        at=look.now,
-        identifier=intent.identifier,
-        ticket=intent.ticket,
-        symbol=intent.symbol,
-        kind=intent.kind.value,
-        detail=judged.detail,
-        intent=intent,
-        outcome=outcome,
-    )
+    action = action_of(intent, outcome, at=look.now, detail=judged.detail)
     if record is None:
         return Finding(outcomes=(outcome,), actions=(action,))
     trade = after_outcome(record, intent, outcome, look.now, look.rules.policy)

@@ -107,6 +107,26 @@ class Action:
     outcome: Outcome | None = None
 
 
+def action_of(
+    intent: Intent, outcome: Outcome, *, at: float | None = None, detail: str | None = None
+) -> Action:
+    """Return the line of history of an order: as it was decided, or as it was found out.
+
+    `at` in UTC epoch seconds, by default the decision's; `detail` by default its reason.
+    """
+    return Action(
+        id=intent.id,
+        at=intent.decided_at if at is None else at,
+        identifier=intent.identifier,
+        ticket=intent.ticket,
+        symbol=intent.symbol,
+        kind=intent.kind.value,
+        detail=intent.reason if detail is None else detail,
+        intent=intent,
+        outcome=outcome,
+    )
+
+
 def public_action(action: Action) -> dict[str, object]:
     """Return the shape of an action in `GET /dtms/actions`."""
     intent, outcome = action.intent, action.outcome

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from defence.errors import Invalid
 from storage.audited import (
     AuditEntry,
     ControlState,
@@ -69,16 +68,6 @@ class AuditStore:
 
         self._env.run(work)
 
-    def prune(self, keep: int = ENTRIES_KEPT, limit: int = 500) -> int:
-        """Forget the oldest entries beyond the newest `keep`, at most `limit`; return how many.
-
-        Durable at return. Raises Invalid for a number below 0.
-        """
-        for field, value in (("keep", keep), ("limit", limit)):
-            if value < 0:
-                raise Invalid("is below 0", field=field, value=value, remedy="give 0 or more")
-        return self._env.run(lambda change: _forget(change, keep, limit))
-
     def tail(self, n: int = 100) -> list[AuditEntry]:
         """Return the newest `n` entries, the newest first."""
         found: list[AuditEntry] = []
@@ -105,11 +94,10 @@ class AuditStore:
         self._env.close()
 
 
-def _forget(change: Change, keep: int, limit: int) -> int:
+def _forget(change: Change, keep: int, limit: int) -> None:
     beyond = min(limit, change.count(ENTRIES) - keep)
     if beyond <= 0:
-        return 0
+        return
     oldest = [key for key, _ in islice(change.items(ENTRIES), beyond)]
     for key in oldest:
         change.delete(ENTRIES, key)
-    return len(oldest)

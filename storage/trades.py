@@ -17,7 +17,7 @@ from typing import Final
 from defence.days import DaySummary
 from defence.errors import AccountRefused, Fault
 from defence.history import Page, Query
-from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent
+from defence.orders import Action, Intent, Outcome, OutcomeKind, PendingIntent, action_of
 from defence.trade import TradeRecord
 from storage.compaction import STEP, Compacted, Resume, compact, forget_trade
 from storage.environment import MAP_SIZE, Environment
@@ -326,18 +326,7 @@ def _settle(change: Change, outcome: Outcome, sequence: int) -> bool:
     intent: Intent = pending_from(fields).intent
     if outcome.kind is not OutcomeKind.UNKNOWN:
         change.delete(INTENTS, key)
-    action = Action(
-        id=intent.id,
-        at=intent.decided_at,
-        identifier=intent.identifier,
-        ticket=intent.ticket,
-        symbol=intent.symbol,
-        kind=intent.kind.value,
-        detail=intent.reason,
-        intent=intent,
-        outcome=outcome,
-    )
-    _record(change, action, sequence)
+    _record(change, action_of(intent, outcome), sequence)
     return True
 
 

@@ -861,18 +861,3 @@ def test_the_audit_is_bounded(audit: AuditStore, monkeypatch: pytest.MonkeyPatch
     for number in range(9, 12):
         audit.append(AuditEntry(at=T0, command=f"c{number}", by="ops"))
     assert commands(audit) == ["c11", "c10", "c9", "c8", "c7"]
-
-
-def test_pruning_the_audit(audit: AuditStore) -> None:
-    for number in range(6):
-        audit.append(AuditEntry(at=T0, command=f"c{number}", by="ops"))
-    assert audit.prune() == 0
-    assert audit.prune(keep=2, limit=3) == 3
-    assert audit.prune(keep=2, limit=3) == 1
-    assert commands(audit) == ["c5", "c4"]
-    assert audit.prune(keep=0) == 2
-    audit.append(AuditEntry(at=T0, command="again", by="ops"))
-    assert commands(audit) == ["again"]
-    for wrong in ({"keep": -1}, {"limit": -1}):
-        with pytest.raises(Invalid):
-            audit.prune(**wrong)
