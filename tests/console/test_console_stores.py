@@ -11,7 +11,9 @@ import pytest
 from console_fakes import Process, start
 
 from console.main import main
+from storage import preflight
 from storage.audit import AuditEntry
+from storage.backups import take
 from storage.folder import DataFolder, open_stores
 from storage.locks import FolderLock
 from storage.trades import TradeStore
@@ -266,3 +268,22 @@ def test_with_a_guard_running(runs: list[Process], tmp_path: Path, capsys: Said)
     store = TradeStore.open(Path("data/trades"))
     assert store.load()[0]
     store.close()
+
+
+def test_what_verify_copies_is_not_where_backups_sweep(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(Path("data"))
+    real = preflight.copy
+
+    def while_a_backup_is_taken(pairs: dict[Path, Path], **options: Any) -> object:
+        monkeypatch.setattr(preflight, "copy", real)
+        take(Path("data", "backups"), [Path("data", name).absolute() for name in NAMES], 1e9)
+        return real(pairs, **options)
+
+    with FolderLock(Path("data")):  # somebody has it, so verified copies are looked at
+        monkeypatch.setattr(preflight, "copy", while_a_backup_is_taken)
+        body = plain(capsys, "verify")
+    assert body["running"] is True
+    assert set(states(body).values()) == {"sound"}
+    assert not list(Path("data").glob("*.tmp"))
