@@ -17,8 +17,8 @@ from loguru import logger
 
 from actors.clock import Clock
 from actors.events import EventStream, Kind
+from actors.life import Answer
 from actors.mailbox import Lane, Letter, Mailbox, ReturnAddress, Sender
-from actors.messages import Answer
 from actors.points import Points
 from actors.post import Post
 from actors.runtime import Runtime, Timer

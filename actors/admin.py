@@ -10,6 +10,7 @@ from pykka import Future
 
 from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.events import Kind
+from actors.life import ResetBudget, RestartChild, StrikeChild
 from actors.mailbox import Lane
 from actors.messages import (
     Acknowledge,
@@ -18,11 +19,8 @@ from actors.messages import (
     Freeze,
     Raise,
     Reconcile,
-    ResetBudget,
     ResolveIntent,
-    RestartChild,
     SetControl,
-    StrikeChild,
     WriteAgain,
 )
 from actors.monitor import ARMED, OBSERVE

@@ -9,9 +9,9 @@ from typing import ClassVar
 from actors.actor import Context, Forwarded, GuardActor
 from actors.events import Kind
 from actors.flattening import Flattening
+from actors.life import Answer
 from actors.mailbox import Lane, Letter
 from actors.messages import (
-    Answer,
     Connect,
     Enlist,
     EnlistMany,

@@ -20,9 +20,9 @@ from typing import Final
 from pykka import Future
 
 from actors.actor import Forwarded, GuardActor
+from actors.life import Answer
 from actors.mailbox import Lane, Letter, ReturnAddress
 from actors.messages import (
-    Answer,
     Flatten,
     FlattenJournalled,
     FlattenLate,

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.events import Kind
+from actors.life import Answer, ExitReport, Hang, Kill, Stop
 from actors.mailbox import End, Lane, Letter
-from actors.messages import Answer, ExitReport, Hang, Kill, Stop
 from actors.points import Killed
 from actors.post import inside
 from defence.errors import DtmsError, Fault, StartRefused

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from actors.actor import Context, GuardActor
 from actors.events import Kind
+from actors.life import Answer
 from actors.messages import (
-    Answer,
     LookUpHistory,
     Observe,
     Observed,

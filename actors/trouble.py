@@ -7,8 +7,9 @@ from typing import Final, Generic, TypeVar
 
 from actors.actor import GuardActor
 from actors.events import Kind
+from actors.life import CannotGoOn
 from actors.mailbox import Lane
-from actors.messages import CannotGoOn, Raise, WriteAgain
+from actors.messages import Raise, WriteAgain
 from actors.names import ALERT, ROOT
 from actors.runtime import Timer
 from defence.alerts import Notice, Severity

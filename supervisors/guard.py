@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from actors.events import EventStream
+from actors.life import CheckHealth
 from actors.mailbox import Counts, Lane
 from actors.messages import (
-    CheckHealth,
     Command,
     FindActions,
     FindDays,

@@ -12,8 +12,9 @@ from pykka import Future, Timeout
 from actors.actor import Context, Vitals
 from actors.events import EventStream, Kind
 from actors.incarnation import Incarnation
+from actors.life import Begin, ExitReport, ShutDown, Stop
 from actors.mailbox import Counts, Lane, Mailbox
-from actors.messages import Begin, ExitReport, Raise, Reconcile, ShutDown, Stop
+from actors.messages import Raise, Reconcile
 from actors.names import ALERT, MONITOR, RECOVERY, ROOT
 from actors.points import Points
 from actors.post import Address, Post, current_child

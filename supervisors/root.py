@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from actors.actor import Context, GuardActor, Vitals
 from actors.events import Kind
 from actors.incarnation import Incarnation
-from actors.mailbox import Lane, Letter
-from actors.messages import (
+from actors.life import (
     Begin,
     CannotGoOn,
     CheckHealth,
@@ -32,6 +31,7 @@ from actors.messages import (
     StopTimedOut,
     StrikeChild,
 )
+from actors.mailbox import Lane, Letter
 from actors.names import ROOT
 from actors.runtime import Timer
 from defence.errors import Conflict, DtmsError, NotFound, StartRefused, StoreLost
@@ -84,7 +84,7 @@ class RootSupervisor(GuardActor):
             self._publish_budget(slot)
 
     def receive(self, message: object) -> object:
-        """See `actors.messages`, the root supervisor."""
+        """See `actors.life`, the root supervisor."""
         match message:
             case ChildReady():
                 self._child_ready(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.messages import ExitReport
+from actors.life import ExitReport
 from defence.alerts import Notice, Severity
 from defence.errors import DtmsError, StartRefused
 

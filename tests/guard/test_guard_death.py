@@ -8,7 +8,7 @@ import pytest
 from guard_kit import GuardKit, kinds
 
 from actors.events import Event, Kind
-from actors.messages import CheckHealth
+from actors.life import CheckHealth
 from actors.points import Killed, Points
 from defence.errors import Stopped
 from supervisors import Trade

@@ -8,7 +8,7 @@ import pytest
 from guard_kit import GuardKit, kinds
 
 from actors.events import Kind
-from actors.messages import CheckHealth
+from actors.life import CheckHealth
 from actors.points import Points, Skipped
 from defence.errors import Conflict
 from supervisors import Guard

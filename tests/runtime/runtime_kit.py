@@ -15,8 +15,8 @@ from actors.actor import Context, GuardActor, Vitals
 from actors.clock import VirtualClock
 from actors.events import Event, EventStream, Kind
 from actors.incarnation import Incarnation
+from actors.life import Answer, Begin, ExitReport, Kill, ShutDown, Stop
 from actors.mailbox import Lane, Letter, Mailbox
-from actors.messages import Answer, Begin, ExitReport, Kill, ShutDown, Stop
 from actors.names import ROOT
 from actors.points import Points
 from actors.post import Address, Post

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from runtime_kit import PATIENCE, Call, House, Note, Worker, child, pass_time, refused, stall
 
 from actors.events import Kind
-from actors.messages import RestartChild
+from actors.life import RestartChild
 from defence.errors import AskedInside, Fault, NotFound
 
 Build = Callable[..., House]

@@ -24,8 +24,8 @@ from runtime_kit import (
 
 from actors.actor import Forwarded
 from actors.events import Kind
+from actors.life import Answer, RestartChild
 from actors.mailbox import Lane, Letter
-from actors.messages import Answer, RestartChild
 from actors.points import Killed
 from defence.errors import (
     DeadlinePassed,

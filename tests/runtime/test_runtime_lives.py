@@ -21,7 +21,7 @@ from runtime_kit import (
 
 from actors.events import Kind
 from actors.incarnation import Incarnation
-from actors.messages import RestartChild, ShutDown, StrikeChild
+from actors.life import RestartChild, ShutDown, StrikeChild
 from defence.errors import Conflict, NotFound, StartRefused, Stopped
 from supervisors.slot import ChildState
 

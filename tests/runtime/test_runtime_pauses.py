@@ -22,8 +22,8 @@ from runtime_kit import (
 from actors.clock import VirtualClock
 from actors.events import EventStream, Kind
 from actors.incarnation import Incarnation
+from actors.life import CheckHealth
 from actors.mailbox import Lane, Mailbox
-from actors.messages import CheckHealth
 from actors.post import Post
 from actors.simulated import SimulatedRuntime
 from supervisors.slot import ChildState

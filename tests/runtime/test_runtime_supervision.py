@@ -20,8 +20,8 @@ from runtime_kit import (
 )
 
 from actors.events import Kind
+from actors.life import ExitReport, ResetBudget, RestartChild, ShutDown, StartChild, Stop
 from actors.mailbox import Lane
-from actors.messages import ExitReport, ResetBudget, RestartChild, ShutDown, StartChild, Stop
 from defence.alerts import Severity
 from defence.errors import StoreFull
 from supervisors.slot import ChildState

@@ -28,8 +28,8 @@ from runtime_kit import (
 
 from actors import messages
 from actors.events import Kind
+from actors.life import RestartChild, ShutDown
 from actors.mailbox import Lane
-from actors.messages import RestartChild, ShutDown
 from defence.errors import Fault
 
 Build = Callable[..., House]
