@@ -48,6 +48,7 @@ from supervisors.children import VITAL, silence_after
 from supervisors.enlisting import Enlisting, terminal_silent
 from supervisors.house import House
 from supervisors.overview import Health, Overview, Seen, health
+from supervisors.premises import MakePremises, Premises
 from supervisors.settings import Settings
 from supervisors.slot import ChildState
 from terminals.protocol import Terminal
@@ -58,8 +59,8 @@ TRADE_FIELDS = frozenset(field.name for field in fields_of(Trade))
 class Guard:
     """One guard of one account. Use it as a context manager, or `start` and `stop`.
 
-    `runtime`, `terminal` and `points` are seams for tests: another runtime,
-    a ready terminal, places to strike.
+    `runtime`, `terminal`, `points` and `premises` are seams for tests: another
+    runtime, a ready terminal, places to strike, stores that are no files.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Guard:
         runtime: Runtime | None = None,
         terminal: Terminal | None = None,
         points: Points | None = None,
+        premises: MakePremises = Premises,
     ) -> None:
         self.settings = settings or Settings()
         self.points = points or Points()
@@ -78,7 +80,13 @@ class Guard:
         self._token: tuple[tuple[int, ...], str] | None = None
         self.events.add_fold(self._overview)
         self._house = House(
-            self.settings, self._runtime, self.events, self.points, terminal, self._overview
+            self.settings,
+            self._runtime,
+            self.events,
+            self.points,
+            terminal,
+            self._overview,
+            premises,
         )
         self._enlisting = Enlisting(self._house, self._overview, self._runtime)
 

@@ -33,7 +33,7 @@ from supervisors.children import Surroundings, child_specs
 from supervisors.keeper import Keeper, KeeperSettings
 from supervisors.overview import Overview
 from supervisors.owner import RootSettings
-from supervisors.premises import Premises
+from supervisors.premises import MakePremises
 from supervisors.root import RootSupervisor
 from supervisors.settings import Settings
 from supervisors.slot import ChildSlot
@@ -56,6 +56,7 @@ class House:
         points: Points,
         terminal: Terminal | None,
         overview: Overview,
+        premises: MakePremises,
     ) -> None:
         self.settings = settings
         self.ready = False
@@ -67,7 +68,7 @@ class House:
         self._points = points
         self._terminal = terminal
         self._overview = overview
-        self.premises = Premises(settings, runtime.clock, events)
+        self.premises = premises(settings, runtime.clock, events)
         self._post = Post(runtime, events)
         self._slots: list[ChildSlot] = []
         self._root_box: Mailbox | None = None

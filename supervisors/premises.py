@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from actors.clock import Clock
 from actors.events import EventStream, Kind
@@ -178,6 +180,9 @@ class Premises:
 
     def _stage(self, stage: str, what: str, **facts: object) -> None:
         self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)
+
+
+MakePremises: TypeAlias = Callable[[Settings, Clock, EventStream], Premises]
 
 
 def _facts(swap: Swap) -> dict[str, object]:
