@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from actors.actor import Context, Forwarded, GuardActor, Promised
+from actors.batons import Abandoned
 from actors.events import Kind
 from actors.life import Answer, ExitReport, Hang, Kill, Stop
 from actors.mailbox import End, Lane, Letter
@@ -22,10 +23,6 @@ class Step(StrEnum):
     WORKED = "worked"
     IDLE = "idle"
     DONE = "done"  # dead, stopped or fenced: never step it again
-
-
-class Abandoned(BaseException):
-    """Raised out of a simulated hang: the handler never returns, its letter stays in hand."""
 
 
 class Incarnation:
@@ -43,6 +40,7 @@ class Incarnation:
         self._report = report
         self._reported = threading.Lock()  # held for good by whoever reports first
         self.begun = False
+        self.handled = ""  # the type of the newest message, for traces
 
     def step(self) -> Step:
         """Do one thing: start, or handle one letter or batch. Never raises."""
@@ -62,7 +60,7 @@ class Incarnation:
                 letters = self.context.mailbox.take(self.number, self.actor.batch_limit)
                 if not letters:
                     return Step.IDLE
-                vitals.busy_with = type(letters[0].message).__name__
+                vitals.busy_with = self.handled = type(letters[0].message).__name__
                 return self._handle(letters)
         except Abandoned:
             self.hung = True

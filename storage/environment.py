@@ -20,7 +20,7 @@ import lmdb
 from defence.errors import Damaged, DtmsError, FolderRefused, Stopped, StoreFull, TryAgain
 from storage.examine import first_look, structure
 from storage.failures import engine_path, translate, write_copy
-from storage.files import make_folder, refused, sync_folder
+from storage.files import make_folder, refused, sync_folder, try_to_write
 from storage.in_place import InPlace
 from storage.layout import BIRTH_KEY, DATA_FILE, FORMAT_KEY, FORMATS, META, SEQUENCE_KEY
 from storage.marks import BIRTH_BYTES, MarkFile
@@ -192,6 +192,11 @@ class Environment:
                 raise translate(error, self.name, target) from error
             except OSError as error:
                 raise refused(error, target, "writing a backup") from error
+
+    def lacks_room(self, size: int) -> StoreFull | None:
+        """Return that a file of `size` bytes does not fit beside the store, None if it does."""
+        refusal = try_to_write(self.path, size)
+        return refusal if isinstance(refusal, StoreFull) else None
 
     def free_readers(self) -> int:
         """Free the reader slots of processes that died; return how many.

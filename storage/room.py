@@ -6,7 +6,6 @@ from typing import Final
 
 from defence.errors import DtmsError, Fault, Stopped, StoreFull
 from storage.environment import Environment
-from storage.files import try_to_write
 from storage.layout import META
 from storage.view import Change
 
@@ -24,8 +23,7 @@ def no_room(environment: Environment) -> StoreFull | None:
     A folder in which no file may be made is no lack of room: what is open can
     still be written.
     """
-    refusal = try_to_write(environment.path, AMPLE)
-    return refusal if isinstance(refusal, StoreFull) else None
+    return environment.lacks_room(AMPLE)
 
 
 def try_store(environment: Environment, at: float) -> DtmsError | None:
