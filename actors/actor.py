@@ -119,8 +119,13 @@ class GuardActor(pykka.ThreadingActor):
         """Send to another child without waiting."""
         self.context.post.send(to, message, lane=lane, sender=self._sender(), merge=merge)
 
-    def request(self, to: str, message: object, *, lane: Lane = Lane.REPLY) -> str:
-        """Send and have the answer come back as an `Answer`; return the request's id."""
+    def request(
+        self, to: str, message: object, *, lane: Lane = Lane.REPLY, within: float | None = None
+    ) -> str:
+        """Send and have the answer come back as an `Answer`; return the request's id.
+
+        What nobody has begun to handle `within` seconds is not done, and not answered.
+        """
         request_id = self.context.runtime.new_id()
         self.context.post.send(
             to,
@@ -128,6 +133,7 @@ class GuardActor(pykka.ThreadingActor):
             lane=lane,
             sender=self._sender(),
             answer_to=ReturnAddress(self.context.name, self.context.incarnation, request_id),
+            deadline=None if within is None else self.clock.monotonic() + within,
             id=request_id,
         )
         return request_id

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from actors.life import Poison
 from defence.alerts import Notice
 from defence.broker import Empty, Glance, History, Known, Snapshot, Unknown
 from defence.history import Query
@@ -319,9 +320,10 @@ class TickSoon:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """A cycle's read should have been answered by now."""
+    """A cycle's answer should have come by now; `given_up`: it is no longer waited for."""
 
     cycle: int
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +380,22 @@ class WriteAgain:
 
 
 # -- admin
+
+
+@dataclass(frozen=True, slots=True)
+class NotePoison:
+    """A message crashed its handler twice and was set aside: keep that for ops."""
+
+    child: str
+    incarnation: int
+    poison: Poison
+
+
+@dataclass(frozen=True, slots=True)
+class ListPoison:
+    """Answer: the newest `PoisonRecord`s, newest first. Not audited: it is only looked at."""
+
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,15 @@ OLDEST_LOOK = 15.0  # seconds; a snapshot that took longer to get here decides n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorSettings:
-    """The cycle's interval and the time an answer may take, in seconds; the policy's rules."""
+    """The cycle's interval and the time an answer may take, in seconds; the policy's rules.
+
+    An answer that is overdue parks the Monitor; after `give_up_after` more it
+    begins anew: whatever became of the answer, monitoring goes on.
+    """
 
     interval: float = 30.0
     overdue_after: float = 10.0
+    give_up_after: float = 60.0
     rules: Rules = field(default_factory=Rules)
 
 
@@ -83,7 +88,7 @@ class Monitor(GuardActor):
                 if self._waits_for is None:
                     self._begin()
             case Overdue():
-                self._overdue(message.cycle)
+                self._overdue(message)
             case SetControl():
                 return self._set_control(message)
             case _:
@@ -114,10 +119,9 @@ class Monitor(GuardActor):
         self._began = self.clock.monotonic()
         self._skipped.clear()
         self._evaluated = 0
-        self._waits_for = self.request(CONNECTOR, TakeSnapshot())
-        if self._overdue_timer is not None:
-            self._overdue_timer.cancel()
-        self._overdue_timer = self.later(self._settings.overdue_after, Overdue(self._cycle))
+        overdue, give_up = self._settings.overdue_after, self._settings.give_up_after
+        self._waits_for = self.request(CONNECTOR, TakeSnapshot(), within=overdue + give_up)
+        self._plan_overdue(overdue, Overdue(self._cycle))
 
     def _got_snapshot(self, snapshot: Snapshot) -> None:
         if self._too_old(snapshot):
@@ -249,10 +253,21 @@ class Monitor(GuardActor):
         self.park(reason)
         self._schedule(min(self._settings.interval, 2.0))
 
-    def _overdue(self, cycle: int) -> None:
-        if cycle == self._cycle and self._waits_for is not None:
-            # The one that owes the answer is judged by the supervisor, not we.
-            self.park("an answer is overdue")
+    def _overdue(self, message: Overdue) -> None:
+        if message.cycle != self._cycle or self._waits_for is None:
+            return
+        if message.given_up:
+            self._waits_for = None
+            self._end_unknown("an answer never came")
+            return
+        # The one that owes the answer is judged by the supervisor, not we.
+        self.park("an answer is overdue")
+        self._plan_overdue(self._settings.give_up_after, Overdue(self._cycle, given_up=True))
+
+    def _plan_overdue(self, delay: float, message: Overdue) -> None:
+        if self._overdue_timer is not None:
+            self._overdue_timer.cancel()
+        self._overdue_timer = self.later(delay, message)
 
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:

@@ -38,6 +38,7 @@ class RecoverySettings:
     retry_limit: float = 10.0
     gap: float = 1.0  # at least this long between two reconciliations
     overdue_after: float = 20.0
+    give_up_after: float = 60.0  # later still: the answer is no longer waited for
     attempts: int = 20
 
 
@@ -73,8 +74,7 @@ class Recovery(GuardActor):
                 self._ask(message.reason)
                 return {"reconciling": True}
             case Overdue():
-                if message.cycle == self._round and self._waits_for is not None:
-                    self.park("an answer is overdue")
+                self._overdue(message)
             case _:
                 return super().receive(message)
         return None
@@ -116,10 +116,24 @@ class Recovery(GuardActor):
         self._reason = reason
         self._round += 1
         self._with_history = False
-        self._waits_for = self.request(CONNECTOR, TakeSnapshot())
+        overdue, give_up = self._settings.overdue_after, self._settings.give_up_after
+        self._waits_for = self.request(CONNECTOR, TakeSnapshot(), within=overdue + give_up)
+        self._plan_overdue(overdue, Overdue(self._round))
+
+    def _overdue(self, message: Overdue) -> None:
+        if message.cycle != self._round or self._waits_for is None:
+            return
+        if message.given_up:
+            self._waits_for = None
+            self._failed("an answer never came")
+            return
+        self.park("an answer is overdue")
+        self._plan_overdue(self._settings.give_up_after, Overdue(self._round, given_up=True))
+
+    def _plan_overdue(self, delay: float, message: Overdue) -> None:
         if self._overdue_timer is not None:
             self._overdue_timer.cancel()
-        self._overdue_timer = self.later(self._settings.overdue_after, Overdue(self._round))
+        self._overdue_timer = self.later(delay, message)
 
     def _observed(self, observed: Observed) -> None:
         if observed.unknown is not None:
