@@ -11,7 +11,7 @@ import itertools
 import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pykka import Future, ThreadingFuture, Timeout
@@ -40,12 +40,13 @@ class VirtualTimer:
 class SimulatedRuntime:
     """Runs every actor on the thread that drives it, in an order drawn from `seed`.
 
-    `can_hang` true, a handler that hangs stays on its stack, on a thread of
-    its own (`actors.batons`), holding what it holds; it goes on when its time is
-    over, however late that is for its incarnation. False, the cheaper way: a
-    handler that hangs for ever is unwound, and one that hangs for a while
-    keeps everybody waiting. `watch` is called after every turn. The newest
-    `keep` lines of the trace are kept, all by default.
+    A child that is named in `may_hang` is stepped on a thread of its own
+    (`actors.batons`): if it hangs it stays on its stack, holding what it holds, and
+    goes on when its time is over, however late that is for its incarnation.
+    For others there is the cheaper way: a handler that hangs for ever is
+    unwound, and one that hangs for a while keeps everybody waiting. `watch` is
+    called after every turn. The newest `keep` lines of the trace are kept, all
+    by default.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SimulatedRuntime:
         self.clock: VirtualClock = clock or VirtualClock()
         self.random = random.Random(seed)
         self.trace: deque[str] = deque(maxlen=keep)
-        self.can_hang = False
+        self.may_hang: Collection[str] = ()
         self.watch: Callable[[], None] | None = None
         self.running: Incarnation | None = None
         self._schedule = random.Random(seed ^ 0x5EED)
@@ -163,7 +164,7 @@ class SimulatedRuntime:
 
     def _step(self, one: Incarnation) -> None:
         before, self.running = self.running, one
-        if not self.can_hang or current_baton() is not None:
+        if one.name not in self.may_hang or current_baton() is not None:
             self._ended(one, one.step())
         else:
             self._on(Baton(lambda: self._ended(one, one.step())).begin)

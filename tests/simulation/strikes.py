@@ -56,10 +56,9 @@ class Strikes:
         self._die = die
         self._note = note
 
-    @property
-    def hanging(self) -> bool:
-        """Whether a handler may hang: then steps need a thread of their own."""
-        return any(one.hangs for one in self.armed)
+    def hanging(self) -> list[str]:
+        """Return the children whose handlers may hang: they need threads of their own."""
+        return [one.child for one in self.armed if one.hangs] if self.armed else []
 
     def arm(self, child: str, where: str | None, when: str, what: str, seconds: float = 0.0,
             nth: int = 1, times: int = 1) -> None:  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 from actors.clock import VirtualClock
 from actors.mailbox import Lane
 from actors.messages import ListTrades
+from actors.names import CONNECTOR
 from actors.points import Killed
 from defence.errors import Conflict, DtmsError, MailboxFull, StartRefused
 from defence.trade import Trade
@@ -28,6 +29,7 @@ from tests.simulation.witness import Violated, Witness
 INTERVAL = 60.0  # seconds between cycles
 BACK_WITHIN = 300.0  # seconds in which a guard that nothing harms any more is ready again
 ASK = 10.0  # seconds that callers wait
+HANGS = (Effect.HANG, Effect.DELAY)
 PEOPLE = 0.004  # how far a stop set by hand is from the price, as a part of it
 
 
@@ -85,7 +87,7 @@ class World:
         self.terminal.shutdown()
         self.process: Process | None = None
         self._next_start = 0.0
-        self._hangs_until = 0.0
+        self._calls_hang = False  # some fault of the terminal made a call hang, or will
         self._settings = _settings("stay_down" if seed % 5 == 4 else "retry")
 
     # -- the run
@@ -128,12 +130,15 @@ class World:
         process = self.process
         if process is None or not process.alive:
             raise ProcessDied
-        self._choose_threads(process)
         return process.guard.over
 
     def _choose_threads(self, process: Process) -> None:
-        hanging = process.strikes.hanging or self.clock.monotonic() < self._hangs_until
-        process.runtime.can_hang = hanging
+        hanging = process.strikes.hanging()
+        if self._calls_hang:
+            armed = self.terminal._script._armed
+            self._calls_hang = any(one.fault.effect in HANGS for one in armed)
+            hanging.append(CONNECTOR)
+        process.runtime.may_hang = hanging
 
     def _drive(self, work: Callable[[], Any]) -> Any:
         """Do what drives the scheduler; a process that dies in it is buried."""
@@ -344,7 +349,7 @@ class World:
     ) -> None:
         """A call of the terminal goes wrong."""
         if effect in (Effect.HANG, Effect.DELAY):
-            self._hangs_until = self.clock.monotonic() + 600.0
+            self._calls_hang = True
         self.terminal.add_fault(
             Fault(
                 call=call,
