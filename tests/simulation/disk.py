@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from defence.errors import StoreFull, Stopped
+from defence.errors import Stopped, StoreFull
 from storage.records import Fields, decode, encode
 from storage.view import TOP
 
@@ -88,19 +88,16 @@ class MemoryChange(MemoryView):
     def __init__(self, tables: dict[str, Table], sequence: int) -> None:
         super().__init__(tables)
         self.sequence = sequence
+        self.changed = False
         self.undo: list[tuple[Table, bytes, bytes | None]] = []
 
-    @property
-    def changed(self) -> bool:
-        return bool(self.undo)
-
     def put(self, db: str, key: bytes, fields: Mapping[str, object]) -> None:
-        table = self._table(db)
+        table, self.changed = self._table(db), True
         self.undo.append((table, key, table.rows.get(key)))
         table.put(key, encode(db, key, fields))
 
     def delete(self, db: str, key: bytes) -> bool:
-        table = self._table(db)
+        table, self.changed = self._table(db), True
         old = table.rows.get(key)
         if old is None:
             return False

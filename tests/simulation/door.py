@@ -91,5 +91,3 @@ class Watched:
             self._strikes.effect("in_order", "after")
         finally:
             self._permit.__exit__(kind, error, trace)
-
-

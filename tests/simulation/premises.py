@@ -47,9 +47,7 @@ class MemoryFolder:
 class MemoryPremises(Premises):
     """Takes and gives back a `Disk` instead of a folder; the rules are those of `Premises`."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, events: EventStream, disk: Disk
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, events: EventStream, disk: Disk) -> None:
         super().__init__(settings, clock, events)
         self._disk = disk
         self._mine = False

@@ -20,7 +20,7 @@ from tests.simulation.door import Door, OrderWitness
 from tests.simulation.premises import on_disk
 from tests.simulation.strikes import Strikes
 
-LOOK_EVERY = 10.0  # seconds between two looks of the watchdog
+LOOK_EVERY = 30.0  # seconds between two looks of the watchdog
 
 
 class ProcessDied(BaseException):
@@ -95,7 +95,7 @@ class Process:
             self.runtime.clock,
             actor._owner.cannot_go_on,
             every=LOOK_EVERY,
-            stuck_after=3 * LOOK_EVERY,
+            stuck_after=2 * LOOK_EVERY,
         )
         self._watch(watchdog, actor._owner.cannot_go_on)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 
@@ -24,14 +25,20 @@ class Blow:
 
     def line(self) -> str:
         """Return it as a readable line."""
-        return f"{self.at:7.1f}  {self.what} {' '.join(map(str, self.args))}".rstrip()
+        return f"{self.at:7.1f}  {self.what} {json.dumps(self.args)[1:-1]}".rstrip()
+
+    @staticmethod
+    def parse(line: str) -> Blow:
+        """Return the blow that `line` wrote. Raises `ValueError` for anything else."""
+        at, what, rest = (*line.split(maxsplit=2), "")[:3]
+        return Blow(float(at), what, tuple(json.loads(f"[{rest}]")))
 
 
 def script_for(seed: int) -> list[Blow]:
     """Return the blows of a seed, in the order of their time."""
     dice = random.Random(f"script {seed}")
     favourite = dice.choice(list(DRAWS))  # each seed has a fault that it likes
-    blows = [Blow(dice.uniform(0.0, 60.0), "register", (n, 0)) for n in range(3)]
+    blows = [Blow(round(dice.uniform(0.0, 60.0), 1), "register", (n, 0)) for n in range(3)]
     blows += [_move(dice) for _ in range(dice.randint(4, 12))]
     for _ in range(dice.randint(3, 16)):
         kind = favourite if dice.random() < 0.35 else dice.choice(list(DRAWS))
@@ -117,7 +124,24 @@ def _order_fault(dice: random.Random) -> Drawn:
     return [("move", (symbol, 0.009), 0.0), ("fault", args, 62.0), ("move", (symbol, -0.008), 65.0)]
 
 
+def _blind(dice: random.Random) -> Drawn:
+    """Several cycles in a row cannot see the positions."""
+    effect = dice.choice(("unknown", "unknown", "raise"))
+    return [("fault", ("positions_get", effect, 0, dice.choice((4, 8, 12)), None, None, "before"),
+             0.0)]  # fmt: skip
+
+
+def _root(dice: random.Random) -> Drawn:
+    """Strike the root supervisor, while it has something to do."""
+    what = dice.choice(("kill", "hang", "slow", "crash"))
+    args = (ROOT, dice.randint(1, 6), dice.choice(("before", "after")), what,
+            dice.choice((5.0, 20.0, 90.0)), 1)  # fmt: skip
+    return [("strike", args, 0.0), ("kill", (dice.choice(CHILDREN),), 1.0)]
+
+
 def _outage(dice: random.Random) -> Drawn:
+    if dice.random() < 0.4:
+        return [("lose_terminal", (), 0.0), *_work(dice)]
     return [("disconnect", (dice.choice((10.0, 70.0, 400.0)),), 0.0), *_work(dice)]
 
 
@@ -181,6 +205,8 @@ DRAWS = {
     "terminal": _terminal,
     "order_fault": _order_fault,
     "outage": _outage,
+    "blind": _blind,
+    "root": _root,
     "disk": _disk,
     "clock": _clock,
     "process": _process,

@@ -17,7 +17,7 @@ FOREVER = 1e9
 STALE = 180.0  # seconds after which a strike that met nothing is forgotten
 
 
-class Crash(RuntimeError):
+class Crash(RuntimeError):  # noqa: N818 - what it is, not what it is called
     """A bug, planted by the script."""
 
 

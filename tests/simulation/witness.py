@@ -271,7 +271,9 @@ class Witness(OrderWitness):
         intent = str(event.facts["id"])
         self._outcomes[intent] += 1
         if self._outcomes[intent] > 1:
-            self._fail("exactly one outcome for each order", f"{intent} has another: {event.line()}")
+            self._fail(
+                "exactly one outcome for each order", f"{intent} has another: {event.line()}"
+            )
 
     # -- orders
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from actors.clock import VirtualClock
@@ -38,7 +38,7 @@ def _settings(escalation: str) -> Settings:
     return Settings(
         data_dir="/memory",
         interval=INTERVAL,
-        check_every=10.0,
+        check_every=15.0,
         stale_after=180.0,
         backup_every=0,
         alert_repeat=1200.0,
@@ -122,7 +122,8 @@ class World:
                 else:
                     self._start()
                 continue
-            self._drive(lambda: process.runtime.wait_until(self._is_over, at - now))
+            wait = partial(process.runtime.wait_until, self._is_over, at - now)
+            self._drive(wait)
             if self.process is process and process.guard.over:
                 self._exited("the guard has died")
 
@@ -236,9 +237,7 @@ class World:
     def _come_back(self) -> None:
         end = self.clock.monotonic() + BACK_WITHIN
         while self.clock.monotonic() < end:
-            if self.process is not None and not self._down():
-                self.do_ops("resume", "")
-                self.do_ops("arm", "")
+            self._resume()
             if self.process is not None and self.process.guard.health().ready:
                 self.story.ready = True
                 return
@@ -246,9 +245,22 @@ class World:
         process = self.process
         if process is None:
             self.witness.not_ready("no process came up")
+        elif process.guard.health().ready:
+            self.story.ready = True
         elif not self._down():
             reasons = process.guard.health().reasons
             self.witness.not_ready(f"not ready after {BACK_WITHIN:.0f} s: {list(reasons)}")
+
+    def _resume(self) -> None:
+        """Take back what people had said; a guard that was told nothing is told nothing now."""
+        process = self.process
+        if process is None or process.guard.over or self._down():
+            return
+        status = process.guard.status()
+        if status["paused"]:
+            self.do_ops("resume", "")
+        if status["mode"] != "armed" and self.process is process:
+            self.do_ops("arm", "")
 
     def _down(self) -> list[str]:
         """Return the vital children that are escalated: nobody is to be told ready then."""
@@ -366,6 +378,10 @@ class World:
         """The terminal loses its broker."""
         self.terminal.disconnect(seconds)
 
+    def do_lose_terminal(self) -> None:
+        """The connection to the terminal program breaks: only `initialize` makes a new one."""
+        self.terminal.shutdown()
+
     def do_move(self, symbol: str, by: float) -> None:
         """The market moves."""
         self.market.move(symbol, by, self._market_now())
@@ -375,7 +391,7 @@ class World:
     def do_register(self, nth: int, how: int) -> None:
         """A bot puts a trade under guard."""
         ticket = self._ticket(nth)
-        request = f"r{len(self.story.lines)}-{self.clock.monotonic():.3f}-{nth}-{how}"
+        request = f"r{self.clock.monotonic():.3f}-{nth}-{how}"
         self._register([(ticket, request)])
 
     def do_again(self, nth: int, how: int) -> None:
