@@ -17,12 +17,14 @@ UNTRIED = ("fenced", "frozen")
 def predates(record: TradeRecord, asked_at: float, now: float) -> bool:
     """Whether a read that began at `asked_at` says nothing of this trade any more.
 
-    It began before the trade was registered or before its last outcome. A time
-    in the future of `now` is a clock that was set back: it binds nothing, else
-    the trade would be unguarded until the clock has caught up.
+    It began before the trade was registered or before its last outcome; one of
+    the outcome's own moment counts as older, because a clock may stand still for
+    milliseconds (Windows: 16) while an order is carried out. A time in the
+    future of `now` is a clock that was set back: it binds nothing, else the
+    trade would be unguarded until the clock has caught up.
     """
-    bounds = (record.registered_at, record.last_outcome_at)
-    return any(asked_at < bound <= now for bound in bounds)
+    known, done = record.registered_at, record.last_outcome_at
+    return asked_at < known <= now or asked_at <= done <= now
 
 
 def after_outcome(

@@ -330,7 +330,11 @@ def test_a_look_from_before_the_outcome_says_nothing() -> None:
     trade = record(registered_at=NOW - 10, last_outcome_at=NOW - 5)
     assert predates(trade, NOW - 11, NOW)
     assert predates(trade, NOW - 6, NOW)
-    assert not predates(trade, NOW - 5, NOW)
+    # The clock may have stood still from the look to the answer: then it is the older.
+    assert predates(trade, NOW - 5, NOW)
+    assert not predates(trade, NOW - 4.999, NOW)
+    # A look of the moment of the registration is the one that it was made with.
+    assert not predates(replace(trade, last_outcome_at=0.0), NOW - 10, NOW)
     # A clock that was set back must not leave the trade unguarded.
     assert not predates(replace(trade, last_outcome_at=NOW + 500), NOW - 1, NOW)
 

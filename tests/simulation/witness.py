@@ -67,6 +67,7 @@ class Life:
 
     process: Process
     reconciled: bool = False
+    paused: bool = False  # then no cycle is to be expected
     cycles: int = 0
     manual: set[str] = field(default_factory=set)  # children whose next start ops asked for
     escalated: dict[str, tuple[float, int]] = field(default_factory=dict)  # since, notices before
@@ -163,7 +164,7 @@ class Witness(OrderWitness):
         if guard.over or not guard.health().ready:
             return
         name = "ready is only said when reconciled and monitored"
-        if not (life.reconciled and life.cycles):
+        if not (life.reconciled and (life.cycles or life.paused)):
             self._fail(name, f"reconciled {life.reconciled}, cycles {life.cycles}")
         for child in VITAL:
             if slots[child].state is ChildState.ESCALATED:
@@ -223,6 +224,8 @@ class Witness(OrderWitness):
                 self._retry_is_planned(event)
             case Kind.RECONCILED:
                 life.reconciled = True
+            case Kind.CONTROL:
+                life.paused = life.paused or bool(event.facts["paused"])
             case Kind.CYCLE:
                 life.cycles += 1
             case Kind.GUARD_READY:
@@ -259,7 +262,7 @@ class Witness(OrderWitness):
     def _said_ready(self, life: Life) -> None:
         life.said_ready = True
         name = "ready is only said when reconciled and monitored"
-        if not life.reconciled or not life.cycles:
+        if not (life.reconciled and (life.cycles or life.paused)):
             self._fail(name, f"reconciled {life.reconciled}, cycles {life.cycles}")
         down = [n for n, slot in life.process.slots.items() if not slot.was_ready]
         if down:
