@@ -15,7 +15,6 @@ from typing import Any
 from unittest import mock
 
 from actors.connector import MT5Connector
-from actors.incarnation import Incarnation
 from actors.journal import Journal
 from actors.mailbox import Mailbox
 from actors.monitor import Monitor
@@ -27,7 +26,10 @@ from defence.orders import OutcomeKind
 from storage.ledger import LedgerStore
 from storage.trades import TradeStore
 from supervisors.budget import RestartBudget
+from supervisors.ends import Ends
 from supervisors.slot import ChildSlot
+from supervisors.starting import Starting
+from supervisors.stopping import Stopping
 from supervisors.watchdog import Watchdog
 from terminals import lease, reading
 
@@ -125,9 +127,9 @@ def _never_attempted(original: Any) -> Any:
     return execute
 
 
-def _none_is_empty(original: Any) -> Any:
-    def rows_of(terminal: Any, what: str, call: Any) -> Any:
-        return original(terminal, what, lambda: call() or ())
+def _none_is_empty(_: Any) -> Any:
+    def rows_of(_terminal: Any, _what: str, call: Any) -> Any:
+        return tuple(call() or ())
 
     return rows_of
 
@@ -187,17 +189,33 @@ def _any_intent_is_new(original: Any) -> Any:
 
 
 def _reports_twice(original: Any) -> Any:
-    """A death that the supervisor has noticed is reported once more by itself."""
+    """Every end is reported twice."""
 
-    def claim(self: Incarnation) -> bool:
-        original(self)
-        return True
+    def report(self: Starting, message: Any) -> None:
+        original(self, message)
+        original(self, message)
 
-    return claim
+    return report
 
 
-def _stale_reports_count(_: Any) -> Any:
-    return lambda self: None
+def _stale_reports_count(original: Any) -> Any:
+    """An exit report counts for whoever lives now."""
+
+    def exited(self: Ends, report: Any) -> None:
+        original(self, replace(report, incarnation=self._roster.slots[report.child].number))
+
+    return exited
+
+
+def _in_start_order(original: Any) -> Any:
+    def shut_down(self: Stopping, by: str, *, brief: bool = False) -> None:
+        order, self._roster.order = self._roster.order, self._roster.order[::-1]
+        try:
+            original(self, by, brief=brief)
+        finally:
+            self._roster.order = order
+
+    return shut_down
 
 
 def _never_busy(_: Any) -> Any:
@@ -315,13 +333,14 @@ MUTANTS: dict[str, Mutant] = {
         ((Recovery, "on_start", _ready_too_early), (Monitor, "on_start", _ready_too_early)),
         (READY,),
     ),
-    "lock-kept": Mutant(
-        "a stopped guard keeps its lock",
-        (("supervisors.premises.Premises", "give_back", _nothing()),), (IN_ORDER, LIVENESS),
+    "stopped-in-start-order": Mutant(
+        "children are stopped in the order of their start",
+        ((Stopping, "shut_down", _in_start_order),), (IN_ORDER,),
     ),
     "two-reports": Mutant(
         "one death is reported twice, and stale reports count",
-        ((Incarnation, "claim_report", _reports_twice),), (ONE_EXIT, RESTARTS, LIVENESS),
+        ((Starting, "_report", _reports_twice), (Ends, "exited", _stale_reports_count)),
+        (ONE_EXIT, RESTARTS, LIVENESS),
     ),
     "hang-not-noticed": Mutant(
         "a hung child is never fenced",
@@ -329,7 +348,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "stuck-root-not-noticed": Mutant(
         "nobody watches the root",
-        ((Watchdog, "check", _cannot_be_stuck),), (LIVENESS,),
+        ((Watchdog, "check", _cannot_be_stuck),), (LIVENESS, IN_ORDER),
     ),
     "monitor-gives-up": Mutant(
         "after an unknown read there is no further cycle",

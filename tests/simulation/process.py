@@ -10,6 +10,7 @@ from actors.incarnation import Incarnation
 from actors.life import ChildReady, ExitReport
 from actors.names import ROOT
 from actors.points import Points
+from actors.post import current_child
 from actors.simulated import SimulatedRuntime
 from supervisors import Guard, Settings
 from supervisors.slot import ChildSlot
@@ -37,6 +38,7 @@ class WorldRuntime(SimulatedRuntime):
     def run(self, incarnation: Incarnation) -> None:
         if incarnation.name == ROOT:
             self._process.meet_root(incarnation)
+        self._process.lives[incarnation.name, incarnation.number] = incarnation
         super().run(incarnation)
 
 
@@ -58,6 +60,7 @@ class Process:
         self.alive = True
         self.root: Incarnation | None = None
         self.slots: dict[str, ChildSlot] = {}
+        self.lives: dict[tuple[str | None, int | None], Incarnation] = {}
         self.runtime = WorldRuntime(seed * 1009 + number, clock, self)
         self.strikes = Strikes(clock.monotonic, self.runtime.hang, self._die, note)
         self.points = Points()
@@ -74,14 +77,17 @@ class Process:
         """Have every letter that an actor sends be an effect; watch the root from outside."""
         self.root = root
         actor: Any = root.actor
-        self.slots = actor._slots
+        self.slots = actor.roster.slots
         post, strikes = root.context.post, self.strikes
         send = post.send
 
         def struck(to: str, message: object, **options: Any) -> None:
             if strikes.dead:
                 return  # nobody is left to whom it could come
-            if strikes.armed and not isinstance(message, ExitReport | ChildReady):
+            # A report is the runtime's own; what the root tells its owner is a host's code,
+            # which it does not let harm it: a strike there would be another fault.
+            ours = isinstance(message, ExitReport | ChildReady) or current_child() == ROOT
+            if strikes.armed and not ours:
                 name = f"send {type(message).__name__}"
                 strikes.effect(name, "before")
                 send(to, message, **options)
@@ -93,11 +99,11 @@ class Process:
         watchdog = Watchdog(
             root,
             self.runtime.clock,
-            actor._owner.cannot_go_on,
+            actor.roster.owner.cannot_go_on,
             every=LOOK_EVERY,
             stuck_after=2 * LOOK_EVERY,
         )
-        self._watch(watchdog, actor._owner.cannot_go_on)
+        self._watch(watchdog, actor.roster.owner.cannot_go_on)
 
     def _watch(self, watchdog: Watchdog, declare: Callable[[str], None]) -> None:
         cause = None if self.guard.over else watchdog.check()

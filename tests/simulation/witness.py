@@ -73,6 +73,7 @@ class Life:
     escalated: dict[str, tuple[float, int]] = field(default_factory=dict)  # since, notices before
     said_ready: bool = False
     stopped: list[str] = field(default_factory=list)
+    fenced: set[tuple[str | None, int | None]] = field(default_factory=set)
     starts: Counter[tuple[str | None, int | None]] = field(default_factory=Counter)
     ends: Counter[tuple[str | None, int | None]] = field(default_factory=Counter)
 
@@ -213,6 +214,11 @@ class Witness(OrderWitness):
                 life.ends[who] += 1
                 if life.ends[who] > 1:
                     self._fail("one life, one exit report", f"{who} ended twice")
+                one = life.process.lives.get(who)
+                if one is not None and not one.done and who not in life.fenced:
+                    self._fail("one life, one exit report", f"{who} lives, and is called dead")
+            case Kind.FENCED:
+                life.fenced.add(who)
             case Kind.BUDGET_RESET if event.child == MONITOR:
                 self._charges.clear()
                 life.manual.add(MONITOR)
