@@ -18,6 +18,7 @@ SECRETS: Final = ("token", "password", "alert_urls")
 _OPS = "Where the guard is"
 _REAL = "Real terminals (the password: DTMS_PASSWORD or dtms.toml, never a flag)"
 _SIMULATED = "The simulated terminal"
+_HOSTED = "The terminal's own process"
 _LIVES = "Supervision"
 _RULES = "Watching"
 
@@ -135,6 +136,22 @@ TerminalPath: TypeAlias = Annotated[
 ]
 Portable: TypeAlias = Annotated[
     bool | None, _flag(_REAL, "The terminal's portable mode.", "--portable/--no-portable")
+]
+
+Isolate: TypeAlias = Annotated[
+    bool | None,
+    _flag(
+        _HOSTED,
+        "Host the terminal in a process of its own; the default for native, not when simulated.",
+        "--isolate/--no-isolate",
+    ),
+]
+CallTimeout: TypeAlias = Annotated[
+    float | None,
+    _flag(_HOSTED, "Seconds until the process of a call that hangs is killed; 20."),
+]
+TerminalTimeout: TypeAlias = Annotated[
+    float | None, _flag(_HOSTED, "Seconds that the terminal may take to connect; 60.")
 ]
 
 Verbose: TypeAlias = Annotated[

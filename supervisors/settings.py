@@ -6,9 +6,9 @@ import math
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -29,6 +29,7 @@ TerminalKind = Literal["simulated", "native", "bridge"]
 
 SIMULATED_TIMEOUT = 60.0
 REAL_TIMEOUT = 300.0
+CALL_TIMEOUT = 20.0
 
 
 class Settings(BaseSettings):
@@ -88,6 +89,9 @@ class Settings(BaseSettings):
     server: str | None = None
     terminal_path: Path | None = None
     portable: bool = False
+    isolate: bool | None = None  # host the terminal in a process of its own
+    call_timeout: float | None = Field(None, gt=0)  # hosted: until a call's worker is killed
+    terminal_timeout: float = Field(60.0, gt=0)  # for connecting, as the package counts it
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -121,6 +125,18 @@ class Settings(BaseSettings):
         if not math.isfinite(value):
             raise ValueError("must be a finite number")
         return value
+
+    @model_validator(mode="after")
+    def _before_it_is_hung(self) -> Self:
+        """A call must be over before its Connector is judged, or killing it saves nobody."""
+        if self.call_timeout is not None and self.isolated and self.call_timeout >= self.hang_after:
+            raise Invalid(
+                f"must be below hang_after, {self.hang_after:g} (got {self.call_timeout:g})",
+                field="call_timeout",
+                value=self.call_timeout,
+                remedy="see --help; as a variable it is DTMS_CALL_TIMEOUT",
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -170,6 +186,16 @@ class Settings(BaseSettings):
         if self.startup_timeout is not None:
             return self.startup_timeout
         return SIMULATED_TIMEOUT if self.simulated else REAL_TIMEOUT
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the terminal is hosted in a process of its own: a native one, unless told."""
+        return self.terminal == "native" if self.isolate is None else self.isolate
+
+    @property
+    def worker_timeout(self) -> float:
+        """Seconds a call of a hosted terminal may take; its worker is killed before we are hung."""
+        return self.call_timeout or min(CALL_TIMEOUT, self.hang_after * 2 / 3)
 
     @property
     def adopts(self) -> Adoption:

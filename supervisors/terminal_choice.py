@@ -1,25 +1,33 @@
-"""Which terminal the settings ask for."""
+"""Which terminal the settings ask for, and whether it has a process of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from actors.log import log
+from actors.names import CONNECTOR
 from actors.runtime import Runtime
 from actors.simulated import SimulatedRuntime
-from defence.errors import TerminalRefused
+from defence.errors import Invalid, TerminalRefused
 from supervisors.settings import Settings
 from terminals.protocol import Terminal
 
 if TYPE_CHECKING:
+    from terminals.faults import Fault
     from terminals.market import Market
+    from terminals.worker.hosted import WorkerTerminal
+    from terminals.worker.plan import Plan
+
+CONNECT_MARGIN = 10.0  # seconds beyond the package's own time-out until its worker is killed
 
 
 def make_terminal(settings: Settings, runtime: Runtime) -> Terminal:
     """Return the chosen terminal, not connected yet.
 
-    Raises `Invalid` for bad price, state or fault files and `TerminalRefused`
-    for a terminal that cannot be had on this machine.
+    A hosted one has its worker already: what is wrong with the settings is
+    known here. Raises `Invalid` for bad price, state or fault files and
+    `TerminalRefused` for a terminal that cannot be had on this machine.
     """
     if settings.terminal == "bridge":
         raise TerminalRefused(
@@ -28,9 +36,75 @@ def make_terminal(settings: Settings, runtime: Runtime) -> Terminal:
             value="bridge",
             remedy="use --terminal simulated, or --terminal native on Windows",
         )
+    if settings.isolated:
+        return _hosted(settings, runtime)
     if settings.terminal == "native":
         return _native(settings)
     return _simulated(settings, runtime)
+
+
+def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
+    from terminals.worker.hosted import WorkerTerminal  # late, as below
+    from terminals.worker.office import SimulatedWorker
+
+    if isinstance(runtime, SimulatedRuntime):
+        raise Invalid(
+            "a process lives in real time, and this runtime in virtual time",
+            field="isolate",
+            value=True,
+            remedy="leave it out",
+        )
+    make = SimulatedWorker if settings.simulated else WorkerTerminal
+    plan = _simulated_plan if settings.simulated else _native_plan
+    worker: WorkerTerminal = make(
+        plan(settings, runtime),
+        call_timeout=settings.worker_timeout,
+        connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
+        log=_log,
+    )
+    try:
+        worker.start()
+    except BaseException:
+        worker.close()
+        raise
+    return worker
+
+
+def _native_plan(settings: Settings, _: Runtime) -> Plan:
+    from terminals.worker.plan import native_plan
+
+    return native_plan(
+        path=settings.terminal_path,
+        login=settings.login,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        server=settings.server,
+        portable=settings.portable,
+        timeout_ms=round(settings.terminal_timeout * 1000),
+    )
+
+
+def _simulated_plan(settings: Settings, runtime: Runtime) -> Plan:
+    from terminals.worker.plan import simulated_plan
+
+    return simulated_plan(
+        seed=settings.seed,
+        start=runtime.clock.wall(),
+        prices=settings.prices,
+        speed=settings.speed,
+        step=settings.interval,
+        state=settings.sim_state,
+        faults=_faults(settings),
+        reload_state=settings.chaos,
+        demo=True,
+        login=settings.login,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        server=settings.server,
+    )
+
+
+def _log(level: str, text: str) -> None:
+    """Say what became of a worker in the Connector's name; the terminal knows no log."""
+    log.bind(child=CONNECTOR).log(level, "{}", text)
 
 
 def _native(settings: Settings) -> Terminal:
@@ -42,12 +116,12 @@ def _native(settings: Settings) -> Terminal:
         password=None if settings.password is None else settings.password.get_secret_value(),
         server=settings.server,
         portable=settings.portable,
+        timeout_ms=round(settings.terminal_timeout * 1000),
     )
 
 
 def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
     # Late: it loads numpy, which a command such as `status` does not need.
-    from terminals.faults import load_faults
     from terminals.generated import GeneratedMarket
     from terminals.market import RecordedMarket
     from terminals.simulated import SimulatedTerminal
@@ -67,10 +141,16 @@ def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
         step=settings.interval,
         hang=hang,
         state=settings.sim_state,
-        faults=[] if settings.sim_faults is None else load_faults(settings.sim_faults),
+        faults=_faults(settings),
         reload_state=settings.chaos,
         demo=True,
         login=settings.login,
         password=None if settings.password is None else settings.password.get_secret_value(),
         server=settings.server,
     )
+
+
+def _faults(settings: Settings) -> list[Fault]:
+    from terminals.faults import load_faults
+
+    return [] if settings.sim_faults is None else load_faults(settings.sim_faults)

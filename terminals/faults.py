@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -222,6 +222,14 @@ class FaultScript:
         shown = [one.fault for one in self._armed if one.fault.call == call and one.shows()]
         self._armed = [one for one in self._armed if one.left is None or one.left > 0]
         return shown
+
+    def watches(self, call: str) -> bool:
+        """Whether some fault still waits for this call."""
+        return any(one.fault.call == call for one in self._armed)
+
+    def left(self) -> list[Fault]:
+        """Return what is left of the script, for a script that goes on from here."""
+        return [replace(one.fault, after=one.pass_, count=one.left) for one in self._armed]
 
 
 class _Armed:

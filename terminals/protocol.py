@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from terminals.structs import (
     AccountInfo,
@@ -128,3 +128,11 @@ class Terminal(Protocol):
 
     def close(self) -> None:
         """End for good and release every thread that is stuck in a call; idempotent."""
+
+
+@runtime_checkable
+class Abortable(Protocol):
+    """A terminal whose calls can be ended from outside: one in a process of its own."""
+
+    def abort(self) -> None:
+        """End at once the call that is under way; it fails. From any thread, and quick."""

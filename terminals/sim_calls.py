@@ -46,7 +46,7 @@ class Calls(SimulatedServer):
         state: Path | None,
         reload_state: bool,
         demo: bool,
-        faults: Sequence[Fault],
+        faults: Sequence[Fault] | FaultScript,
         hang: Callable[[float | None], None] | None,
     ) -> None:
         """Build the server; nothing is connected yet."""
@@ -60,7 +60,7 @@ class Calls(SimulatedServer):
             demo=demo,
         )
         self.calls: Counter[str] = Counter()
-        self._script = FaultScript(faults)
+        self._script = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._released = threading.Event()
         self._hang = hang if hang is not None else self._wait
         self._error: tuple[int, str] = SUCCESS

@@ -18,7 +18,7 @@ import numpy as np
 from terminals import constants as mt5
 from terminals.broker import NOTHING, Executed
 from terminals.broker_checks import COMMENTS
-from terminals.faults import Fault
+from terminals.faults import Fault, FaultScript
 from terminals.market import Market
 from terminals.protocol import Permit, Rates, Request
 from terminals.rates import RATES, TIMEFRAMES, bars
@@ -77,7 +77,7 @@ class SimulatedTerminal(Calls):
         step: float = 30.0,
         hang: Callable[[float | None], None] | None = None,
         state: Path | None = None,
-        faults: Sequence[Fault] = (),
+        faults: Sequence[Fault] | FaultScript = (),
         reload_state: bool = False,
         demo: bool = False,
         credentials: Credentials | None = None,

@@ -1,0 +1,252 @@
+"""The child: builds one terminal from the first frame, then answers one call at a time.
+
+    the guard says               the child answers
+    (0, "hello", kind, options)  (0, ok, None, last error, None)
+    (id, call, args, named, account)  (id, ok, answer, last error, fields)
+                                 (None, name, value): a note that nobody asked for
+
+`ok` is False for an exception, and the answer is then the exception. `account`
+is None, or login and server that must be logged in at the moment of the order.
+The end of the pipe is the end of the process, also while a call hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Final, NoReturn
+
+from defence.errors import Invalid
+from terminals.constants import RES_E_INTERNAL_FAIL_CONNECT, RES_S_OK
+from terminals.protocol import Terminal
+from terminals.worker.build import build
+from terminals.worker.frames import Frames, frame
+from terminals.worker.goods import Packing, packed_error
+from terminals.worker.ties import claim_pipes, die_with, outlive_signals, quiet_crashes
+
+CALLS: Final = (
+    "initialize",
+    "shutdown",
+    "account_info",
+    "terminal_info",
+    "symbol_info",
+    "symbol_info_tick",
+    "symbol_select",
+    "positions_get",
+    "orders_get",
+    "order_check",
+    "order_send",
+    "history_deals_get",
+    "history_orders_get",
+    "copy_rates_from_pos",
+)
+CLOSE: Final = "close"
+SUCCESS: Final = (RES_S_OK, "Success")
+# Of a simulated terminal only: who plays the broker's back office (sim_server.py).
+OFFICE: Final = (
+    "open_position",
+    "close_position",
+    "modify",
+    "change_ticket",
+    "vanish",
+    "deposit",
+    "set_price",
+    "release_price",
+    "advance",
+    "disconnect",
+    "reconnect",
+    "switch_account",
+    "set_autotrading",
+    "set_trading",
+    "add_fault",
+    "clear_faults",
+)
+FACTS: Final = ("market_time", "over", "orders_sent", "calls")
+FACT: Final = "fact"
+DAMAGED: Final = 65  # exit status
+TELL_EVERY: Final = 1.0  # seconds
+_PIECE: Final = 65_536
+
+
+class OtherAccountError(Exception):
+    """The account at the moment of the order is not the one that the order is for."""
+
+
+class _Ours:
+    """A permit that is refused unless the expected account is logged in."""
+
+    def __init__(self, terminal: Terminal, expected: tuple[int | None, str | None]) -> None:
+        self._terminal = terminal
+        self._expected = expected
+
+    def __enter__(self) -> None:
+        found = self._terminal.account_info()
+        if found is None:
+            raise OtherAccountError("not sent: the account cannot be read at the order")
+        for name, wanted in zip(("login", "server"), self._expected, strict=True):
+            if wanted is not None and getattr(found, name) != wanted:
+                shown = getattr(found, name)
+                raise OtherAccountError(f"not sent: {name} is {shown!r}, expected {wanted!r}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Hold nothing."""
+
+
+class Serving:
+    """One terminal and whoever asks it."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        """`write` takes a whole frame."""
+        self._write = write
+        self._packing = Packing()
+        self._terminal: Terminal | None = None
+        self._calls: dict[str, Callable[..., Any]] = {}
+        self._told_at = float("-inf")
+
+    def note(self, name: str, value: Any) -> None:
+        """Tell the guard's side something."""
+        self._write(frame((None, name, value)))
+
+    def serve(self, message: Any) -> bool:
+        """Answer one message; False after the last one. Raises Invalid for what is none."""
+        if not isinstance(message, tuple) or len(message) < 4:
+            raise Invalid(f"holds no call: {message!r:.80}", field="frame")
+        if message[1] == "hello":
+            self._hello(message)
+            return True
+        if self._terminal is None or len(message) != 5:
+            raise Invalid("holds a call before the first message", field="frame")
+        number, call, args, named, account = message
+        if call == CLOSE:
+            self._terminal.close()
+            self._answer(number, True, None, SUCCESS, None)
+            return False
+        shape = None
+        try:
+            answer = self._do(call, args, named, account)
+            self._tell_time(call)
+            packed, shape = self._packing.pack(call, answer)
+            sent = frame((number, True, packed, self._last_error(call), shape))
+        except OtherAccountError as error:
+            self._answer(number, True, None, (RES_E_INTERNAL_FAIL_CONNECT, str(error)), None)
+        except Exception as error:  # noqa: BLE001 - it is the caller's: it goes to the guard's side
+            self._answer(number, False, packed_error(error), self._last_error(call), shape)
+        else:
+            self._write(sent)
+        return True
+
+    def _hello(self, message: Any) -> None:
+        number, _, kind, options = message
+        try:
+            self._terminal = terminal = build(kind, options, self.note)
+        except Exception as error:  # noqa: BLE001 - it is the caller's: it goes to the guard's side
+            self._answer(number, False, packed_error(error), SUCCESS, None)
+            return
+        offered = CALLS if terminal.real else (*CALLS, *OFFICE)
+        self._calls = {name: getattr(terminal, name) for name in offered}
+        if not terminal.real:
+            self._calls["add_fault"] = self._add_fault
+            self._calls[FACT] = self._fact
+        self._answer(number, True, None, SUCCESS, None)
+
+    def _do(self, call: str, args: Sequence[Any], named: Mapping[str, Any], account: Any) -> Any:
+        if call not in self._calls:
+            raise Invalid(f"{call!r} is not offered", field="call", value=call)
+        if call == "order_send" and account is not None and self._terminal is not None:
+            return self._terminal.send_under(_Ours(self._terminal, account), *args, **named)
+        return self._calls[call](*args, **named)
+
+    def _tell_time(self, call: str) -> None:
+        """Tell now and then how far the market is: a next worker must not go back behind it."""
+        terminal, now = self._terminal, time.monotonic()
+        if terminal is None or terminal.real:
+            return
+        if call in OFFICE or now - self._told_at >= TELL_EVERY:
+            self._told_at = now
+            self.note("market_time", self._fact("market_time"))
+
+    def _add_fault(self, fault: Mapping[str, Any]) -> None:
+        from terminals.faults import fault_from
+
+        terminal: Any = self._terminal
+        terminal.add_fault(fault_from(fault))
+
+    def _fact(self, name: str) -> Any:
+        if name not in FACTS:
+            raise Invalid(f"{name!r} is not offered", field="call", value=name)
+        value = getattr(self._terminal, name)
+        return dict(value) if isinstance(value, Mapping) else value
+
+    def _last_error(self, call: str) -> tuple[int, str]:
+        if self._terminal is None or call not in CALLS:  # the back office has none
+            return SUCCESS
+        code, text = self._terminal.last_error()
+        return int(code), str(text)
+
+    def _answer(self, number: int, ok: bool, value: Any, error: Any, shape: Any) -> None:
+        self._write(frame((number, ok, value, error, shape)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve over standard input and output until the pipe ends; return the exit status.
+
+    `arguments` has the process id of the guard.
+    """
+    if arguments:
+        die_with(int(arguments[0]))
+    outlive_signals()
+    incoming, outgoing = claim_pipes()
+    quiet_crashes()
+    messages: SimpleQueue[Any] = SimpleQueue()
+    reader = threading.Thread(target=_read, args=(incoming, messages.put), daemon=True)
+    reader.start()
+    serving = Serving(lambda data: _write(outgoing, data))
+    going = True
+    while going:
+        message = messages.get()
+        if isinstance(message, Invalid):
+            _end(message)
+        try:
+            going = serving.serve(message)
+        except Invalid as error:
+            _end(error)
+    return 0
+
+
+def _read(pipe: int, put: Callable[[Any], None]) -> None:
+    """Hand on what comes; end the process with the pipe, whatever hangs."""
+    frames = Frames()
+    try:
+        while piece := os.read(pipe, _PIECE):
+            for message in frames.feed(piece):
+                put(message)
+    except Invalid as error:
+        put(error)
+        return
+    except OSError as error:
+        print(f"worker: its pipe failed: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(0)
+
+
+def _write(pipe: int, data: bytes) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(pipe, rest) :]
+    except OSError:
+        os._exit(0)  # nobody is there to read it
+
+
+def _end(error: Invalid) -> NoReturn:
+    print(f"worker: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(DAMAGED)

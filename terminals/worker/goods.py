@@ -1,0 +1,234 @@
+"""Rows, arrays and errors as plain data, and back.
+
+A row crosses as the bare sequence of its values: the worker names the fields
+once a type, so that a newer package with more fields, or with the same ones in
+another order, still arrives field by field. A row whose fields are the known
+ones becomes the known type; any other gets a type with just its own fields,
+and a field that it lacks is missed by whoever reads it, not taken for 0.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import msgpack  # type: ignore[import-untyped]  # it has no stubs
+
+from defence.errors import DtmsError, Invalid
+from terminals.structs import (
+    AccountInfo,
+    OrderCheckResult,
+    OrderSendResult,
+    Struct,
+    SymbolInfo,
+    TerminalInfo,
+    Tick,
+    TradeDeal,
+    TradeOrder,
+    TradePosition,
+    TradeRequest,
+)
+
+Shape: TypeAlias = tuple[tuple[str, ...], tuple[str, ...] | None]  # fields; and its request's
+Build: TypeAlias = Callable[[Sequence[Any]], Any]
+
+ONE: Final[dict[str, type[Struct]]] = {
+    "account_info": AccountInfo,
+    "terminal_info": TerminalInfo,
+    "symbol_info": SymbolInfo,
+    "symbol_info_tick": Tick,
+    "order_check": OrderCheckResult,
+    "order_send": OrderSendResult,
+}
+MANY: Final[dict[str, type[Struct]]] = {
+    "positions_get": TradePosition,
+    "orders_get": TradeOrder,
+    "history_deals_get": TradeDeal,
+    "history_orders_get": TradeOrder,
+}
+_REQUEST: Final = "request"
+_ARRAY: Final = 1  # msgpack's code of an extension
+
+
+# -- the worker's side
+
+
+class Packing:
+    """Turns answers into plain data; names the fields of each call's rows when they are new."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, type] = {}
+
+    def pack(self, call: str, answer: Any) -> tuple[Any, Shape | None]:
+        """Return what crosses, and the fields of its rows if they were not told yet."""
+        if answer is None or isinstance(answer, bool):
+            return answer, None
+        if call in ONE:
+            return answer, self._shape(call, answer)
+        if call in MANY:
+            rows = tuple(answer)
+            return rows, self._shape(call, rows[0]) if rows else None
+        if hasattr(answer, "dtype"):
+            return _packed_array(answer), None
+        return answer, None
+
+    def _shape(self, call: str, row: Any) -> Shape | None:
+        if self._told.get(call) is type(row):
+            return None
+        self._told[call] = type(row)
+        names = _names(row)
+        nested = getattr(row, _REQUEST, None) if _REQUEST in names else None
+        return names, None if nested is None else _names(nested)
+
+
+def _names(row: Any) -> tuple[str, ...]:
+    """Return the fields of a row in the order of its values."""
+    # The package adds `_asdict` to its own types, as ours have it; C's have the other.
+    names = row._asdict() if hasattr(row, "_asdict") else type(row).__match_args__
+    return tuple(names)[: len(row)]
+
+
+def _packed_array(array: Any) -> Any:
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects cannot be sent")
+    described = tuple((one[0], one[1]) for one in array.dtype.descr)
+    return msgpack.ExtType(_ARRAY, msgpack.packb((described, array.tobytes())))
+
+
+def packed_error(error: Exception) -> tuple[Any, ...]:
+    """Return an exception as plain data."""
+    if isinstance(error, DtmsError):
+        value = error.value if isinstance(error.value, str | int | float) else None
+        return (error.code, error.message, error.field, value, error.remedy)
+    return (type(error).__name__, str(error))
+
+
+# -- the guard's side
+
+
+class Unpacking:
+    """Turns plain data into answers of the known types. Raises Invalid for what is none."""
+
+    def __init__(self) -> None:
+        self._builds: dict[str, Build] = {}
+        self._sizes: dict[str, int] = {}
+
+    def learn(self, call: str, shape: Shape) -> None:
+        """Remember the fields of a call's rows."""
+        known = ONE.get(call) or MANY.get(call)
+        if known is None or not isinstance(shape, tuple) or len(shape) != 2:
+            raise _bad(call, shape)
+        names, nested = shape
+        if not isinstance(names, tuple):
+            raise _bad(call, shape)
+        self._sizes[call] = len(names)
+        kind = _kind(known, names)
+        if call in MANY:
+            self._builds[call] = partial(tuple.__new__, kind)
+        else:
+            self._builds[call] = _builder(kind, names, nested)
+
+    def unpack(self, call: str, value: Any) -> Any:
+        """Return the answer of a call."""
+        if value is None or isinstance(value, bool):
+            return value
+        if call in ONE:
+            return self._build(call)(value)
+        if call in MANY:
+            if not isinstance(value, tuple):
+                raise _bad(call, value)
+            return self._many(call, value) if value else ()
+        if isinstance(value, msgpack.ExtType):
+            return _array(value)
+        return value
+
+    def _many(self, call: str, rows: tuple[Any, ...]) -> tuple[Any, ...]:
+        build = self._build(call)
+        # All at once: a thousand positions are read again and again.
+        if set(map(type, rows)) != {tuple} or set(map(len, rows)) != {self._sizes[call]}:
+            raise _bad(call, rows)
+        return tuple(map(build, rows))
+
+    def _build(self, call: str) -> Build:
+        build = self._builds.get(call)
+        if build is None:
+            raise Invalid(f"rows of {call} came without the names of their fields", field="frame")
+        return build
+
+
+def _builder(kind: type[Struct], names: tuple[str, ...], nested: Any) -> Build:
+    if nested is None or _REQUEST not in names:
+        return partial(_row, kind, len(names))
+    place, request = names.index(_REQUEST), _kind(TradeRequest, nested)
+    size, inner = len(names), len(nested)
+
+    def build(values: Sequence[Any]) -> Any:
+        row = list(values)
+        if len(row) == size and isinstance(row[place], tuple):
+            row[place] = _row(request, inner, row[place])
+        return _row(kind, size, row)
+
+    return build
+
+
+def _row(kind: type[Struct], size: int, values: Any) -> Struct:
+    if not isinstance(values, tuple | list) or len(values) != size:
+        raise _bad(kind.__name__, values)
+    return tuple.__new__(kind, values)
+
+
+def _kind(known: type[Struct], names: Any) -> type[Struct]:
+    """Return the known type, or one with just these fields."""
+    if names == tuple(known.__annotations__):
+        return known
+    if not isinstance(names, tuple) or not all(
+        isinstance(name, str) and name.isidentifier() and not name.startswith("_") for name in names
+    ):
+        raise _bad(known.__name__, names)
+    fields = dict.fromkeys(names)  # no neutral value: every row has all of them
+    body = {"__slots__": (), "__annotations__": dict.fromkeys(names, Any), **fields}
+    return type(known.__name__, (Struct,), body)
+
+
+def _array(packed: Any) -> Any:
+    import numpy as np  # late: whoever only reads positions and sends orders does not need it
+
+    try:
+        described, data = msgpack.unpackb(packed.data, use_list=False)
+        fields = [(str(name), str(form)) for name, form in described]
+        kind = np.lib.format.descr_to_dtype(fields)
+        # A copy, because what a terminal gives may be written to.
+        return np.frombuffer(data, dtype=kind).copy()
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise Invalid(f"holds no array: {error}", field="frame") from error
+
+
+def error_of(packed: Any) -> Exception:
+    """Return the exception that was packed, of its own type if that is ours or Python's."""
+    if not isinstance(packed, tuple) or not 2 <= len(packed) <= 5:
+        return _bad("an error", packed)
+    code, message = packed[0], str(packed[1])
+    for kind in _family(DtmsError):
+        if kind.code == code and len(packed) == 5:
+            field, value, remedy = packed[2:]
+            return kind(message, field=field, value=value, remedy=remedy)
+    known = getattr(builtins, str(code), None)
+    if isinstance(known, type) and issubclass(known, OSError | TypeError | ValueError):
+        return known(message)
+    return RuntimeError(f"the terminal raised {code}: {message}")
+
+
+def _family(kind: type[DtmsError]) -> Iterator[type[DtmsError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _family(child)
+
+
+def _bad(what: str, value: object) -> Invalid:
+    return Invalid(
+        f"holds no answer of {what}: {value!r:.80}",
+        field="frame",
+        remedy="the worker is not of this version, or its pipe is damaged: start it anew",
+    )

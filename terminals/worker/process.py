@@ -1,0 +1,354 @@
+"""One child process, from its start to its end; a worker is one of these after another.
+
+Three threads belong to it, and end with it. One starts the process, waits for
+its end and reaps it: it must be the one that starts it, because Linux sends
+the parent-death signal when the starting THREAD ends (ties.py). One reads
+answers, one reads what the child prints. Whoever asks waits on a queue, so a
+deadline or `kill` reaches him on every system, even if the pipe says nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeAlias
+
+from defence.errors import Invalid, TerminalRefused
+from terminals.worker.frames import Frames, frame
+from terminals.worker.murmur import Murmur
+from terminals.worker.plan import Plan
+
+Log: TypeAlias = Callable[[str, str], None]  # level as loguru names it, text without secrets
+
+# -c and not -m: with -I nothing of the host is imported (its folder, its
+# PYTHON* variables, its site customisation), so the packages are named here.
+_BOOT: Final = (
+    "import sys, json; sys.path += json.loads(sys.argv[1]); "
+    "from terminals.worker.child import main; sys.exit(main(sys.argv[2:]))"
+)
+_LIBRARIES: Final = ("msgpack", "numpy", "MetaTrader5")
+_PIECE: Final = 65_536
+_LARGEST_PIECE: Final = 1 << 20
+_DRAIN: Final = 0.5  # seconds for what the process still said before it ended
+_REQUEST_LIMIT: Final = 32_768  # bytes: less than any system's pipe holds, so that no write waits
+
+
+class WorkerProcess:
+    """One child, its pipes and its threads. Starts at once; `gone` when it has been reaped."""
+
+    def __init__(self, plan: Plan, log: Log) -> None:
+        """Start it, in the background. Raises TerminalRefused if no child can be started here."""
+        if not available():
+            raise TerminalRefused(
+                "no child process can be started: this program has no Python interpreter",
+                field="isolate",
+                value=True,
+                remedy="use --no-isolate, or run DTMS with an interpreter",
+            )
+        self.pid: int | None = None
+        self.gone = threading.Event()  # reaped, or never started
+        self.why = ""  # it was ended, or has ended by itself
+        self.notes: dict[str, Any] = {}  # what the child told without being asked
+        self.killed = False
+        self.ended_at = 0.0
+        self._exited = threading.Event()  # it runs no more; not reaped yet
+        self.began_at = time.monotonic()
+        self._plan = plan
+        self._murmur = Murmur(log, plan.secrets)
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._lock = threading.Lock()  # of the process's life, and of the pipe to it
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+        threading.Thread(target=self._live, name="dtms-worker", daemon=True).start()
+
+    # -- used by the caller, one at a time
+
+    def send(self, message: Sequence[Any]) -> bool:
+        """Send a message; False if no byte of it has left. Raises Invalid if it cannot be one.
+
+        True says that it may have arrived.
+        """
+        data = memoryview(frame(message, _REQUEST_LIMIT))
+        with self._lock:
+            process = self._process
+            if process is None or process.stdin is None or process.stdin.closed:
+                return False
+            return _write(process.stdin.fileno(), data)
+
+    def answer(self, number: int, until: float) -> tuple[Any, ...] | None:
+        """Return the answer with this number, None if there is none `until` (monotonic).
+
+        Raises EndedError if the process has ended.
+        """
+        while True:
+            left = until - time.monotonic()
+            try:
+                found = self._answers.get(timeout=left) if left > 0 else self._answers.get_nowait()
+            except Empty:
+                return None
+            if found is None:
+                self._answers.put(None)  # for whoever asks next
+                raise EndedError(self.why)
+            if found[0] == number:  # another one answers a call that was given up
+                answer: tuple[Any, ...] = found
+                return answer
+
+    # -- used by anybody
+
+    def kill(self, why: str) -> None:
+        """End it now; from any thread, and without waiting."""
+        with self._lock:
+            self.why = self.why or why
+            self.killed = True
+            process = self._process
+            # The lock and `gone`: its number may be somebody else's once it is reaped.
+            if process is not None and not self.gone.is_set() and os.getpid() == self._owner:
+                with suppress(OSError):  # it has just ended by itself
+                    process.kill()
+
+    def hang_up(self) -> None:
+        """Close the pipe to it, which asks it to end."""
+        with self._lock:
+            process = self._process
+            if process is not None and process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.close()
+
+    # -- its threads
+
+    def _live(self) -> None:
+        """Start it, wait until it ends, reap it."""
+        try:
+            process = self._spawn()
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self._over(f"it could not be started: {error}")
+            return
+        job: int | None = None
+        helpers: list[threading.Thread] = []
+        try:
+            if sys.platform == "win32":
+                job = self._tie(int(process._handle))  # type: ignore[attr-defined] # noqa: SLF001
+            for name, work in (
+                ("dtms-worker-answers", self._read),
+                ("dtms-worker-log", self._hear),
+            ):
+                helpers.append(threading.Thread(target=work, args=(process,), name=name))
+                helpers[-1].daemon = True
+                helpers[-1].start()
+            with self._lock:
+                self._process = process
+                self.pid = process.pid
+                if self.killed:
+                    process.kill()
+            self._greet()
+        except (RuntimeError, Invalid) as error:  # no thread to be had; no frame to be made
+            helpers = [one for one in helpers if one.ident is not None]
+            process.kill()
+            for unread in (process.stdout, process.stderr)[len(helpers) :]:
+                if unread is not None:
+                    unread.close()
+            with self._lock:
+                self.why = self.why or f"it could not be used: {error}"
+        _await_exit(process)
+        self._exited.set()
+        for helper in helpers:
+            helper.join(_DRAIN)
+        if sys.platform == "win32" and job is not None:
+            from terminals.worker.job import untie
+
+            untie(job)
+        with self._lock:
+            status = process.wait()
+            if process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.close()
+            self._over_with(_how(status) + self._murmur.last)
+
+    def _over(self, how: str) -> None:
+        with self._lock:
+            self._over_with(how)
+
+    def _over_with(self, how: str) -> None:
+        """Let everybody see that it is gone; who sees it sees why. The caller has the lock."""
+        self.why = self.why or how
+        self.ended_at = time.monotonic()
+        self.gone.set()
+        self._answers.put(None)
+
+    def _hear(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stderr is not None:
+            self._murmur.drain(process.stderr)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        python = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT]
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
+            # JSON is plain ASCII: a path in any encoding reaches the child unchanged
+            [*python, json.dumps(_roots()), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            close_fds=True,
+            env={k: v for k, v in os.environ.items() if not k.upper().startswith("DTMS_")},
+            # a session of its own: a Ctrl-C in the guard's window is the guard's
+            start_new_session=sys.platform != "win32",
+            creationflags=_windows_flags(),
+        )
+
+    def _tie(self, handle: int) -> int | None:
+        """Windows: let the system end it with us; without that the pipe's end still does."""
+        if sys.platform == "win32":
+            from terminals.worker.job import tie
+
+            try:
+                return tie(handle)
+            except OSError as error:
+                self._murmur.say("WARNING", f"the worker is in no job object: {error}")
+        return None
+
+    def _greet(self) -> None:
+        """Send the first message. From this thread: it may be large, and a write may wait."""
+        hello = memoryview(frame((0, "hello", self._plan.kind, dict(self._plan.options))))
+        with self._lock:
+            process = self._process
+            if process is None or process.stdin is None or process.stdin.closed:
+                return
+            # A descriptor of its own: nobody can close it under a write that waits.
+            pipe = os.dup(process.stdin.fileno())
+        try:
+            _write(pipe, hello)
+        finally:
+            os.close(pipe)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        """Hand answers on until the pipe ends."""
+        stream = process.stdout
+        if stream is None:
+            return
+        frames, pipe = Frames(), stream.fileno()
+        try:
+            while piece := os.read(pipe, min(_LARGEST_PIECE, max(_PIECE, frames.missing))):
+                for message in frames.feed(piece):
+                    self._take(message)
+            if frames.begun:
+                self.kill("it ended in the middle of an answer")
+        except Invalid as damage:
+            self.kill(f"its answer is damaged: {damage}")
+        except OSError as error:
+            self.kill(f"its pipe failed: {error}")
+        else:
+            # A process that has closed its pipe can answer nobody any more.
+            if not self._exited.wait(_DRAIN):
+                self.kill("it closed its pipe")
+        with suppress(OSError):
+            stream.close()
+
+    def _take(self, message: Any) -> None:
+        if not isinstance(message, tuple) or not message:
+            raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
+        if message[0] is None and len(message) == 3:
+            self.notes[str(message[1])] = message[2]
+        elif len(message) == 5:
+            self._answers.put(message)
+        else:
+            raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
+
+
+class EndedError(Exception):
+    """The process has ended; the text says why."""
+
+
+def _await_exit(process: subprocess.Popen[bytes]) -> None:
+    """Wait until it runs no more, without reaping it where that can be told apart.
+
+    Until it is reaped its number is nobody else's, and `kill` is safe.
+    """
+    if sys.platform != "win32" and hasattr(os, "waitid"):
+        with suppress(OSError):  # the host reaps its children itself
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    else:
+        process.wait()
+
+
+def available() -> bool:
+    """Whether a child can be started: not in a frozen program, whose executable is itself."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def _write(pipe: int, data: memoryview) -> bool:
+    """Write all of it; False if nothing was taken. A part that was taken may have arrived.
+
+    A write to a process that has ended must be an error, and never the end of
+    the host: Python ignores SIGPIPE, but a host may have given it back to the
+    system, as command lines do.
+    """
+    if sys.platform != "win32" and signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL:
+        with _sigpipe_held():
+            return _write_all(pipe, data)
+    return _write_all(pipe, data)
+
+
+def _write_all(pipe: int, data: memoryview) -> bool:
+    size = len(data)
+    try:
+        while data:
+            data = data[os.write(pipe, data) :]
+    except OSError:
+        return len(data) < size
+    return True
+
+
+@contextmanager
+def _sigpipe_held() -> Iterator[None]:
+    """Hold SIGPIPE back on this thread, and take the one that a write of ours brings."""
+    if sys.platform == "win32":  # it has no such signal
+        yield
+    else:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        try:
+            yield
+        finally:
+            if signal.SIGPIPE not in before:
+                if signal.SIGPIPE in signal.sigpending():
+                    signal.sigwait({signal.SIGPIPE})
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _roots() -> list[str]:
+    """Return the folders from which our packages and the libraries come. Nothing is imported."""
+    roots = [str(Path(__file__).resolve().parents[2])]
+    for name in _LIBRARIES:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            continue  # the child says what it misses
+        if spec is not None:
+            places = spec.submodule_search_locations or [spec.origin or ""]
+            roots += [str(Path(place).resolve().parent) for place in places if place]
+    return list(dict.fromkeys(roots))
+
+
+def _windows_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:  # noqa: RET505 - seen from Windows, a line after this would be unreachable
+        return 0
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        try:
+            return f"it was ended by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"it was ended by signal {-status}"
+    return f"it ended with status {status}" if status < 256 else f"it ended with {status:#x}"
