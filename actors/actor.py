@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pykka
-from loguru import logger
 
 from actors.clock import Clock
 from actors.events import EventStream, Kind
 from actors.life import Answer
+from actors.log import Log, log
 from actors.mailbox import Lane, Letter, Mailbox, ReturnAddress, Sender
 from actors.points import Points
 from actors.post import Post
@@ -26,8 +26,6 @@ from defence.errors import Fault, UnknownMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from loguru import Logger
 
     from terminals.lease import Lease
 
@@ -64,10 +62,10 @@ class Context:
     vitals: Vitals
     announce: Callable[[object], None]  # to the supervisor
     lease_of: Callable[[str, int], Lease | None]
-    log: Logger = field(init=False)
+    log: Log = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log = logger.bind(child=self.name, incarnation=self.incarnation)
+        self.log = log.bind(child=self.name, incarnation=self.incarnation)
 
 
 class GuardActor(pykka.ThreadingActor):

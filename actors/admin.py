@@ -17,6 +17,8 @@ from actors.messages import (
     Command,
     Flatten,
     Freeze,
+    ListPoison,
+    NotePoison,
     Raise,
     Reconcile,
     ResolveIntent,
@@ -25,9 +27,11 @@ from actors.messages import (
 )
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
+from actors.poison import PoisonBook
 from actors.trouble import Trouble, Unwritten, end_the_guard
 from defence.alerts import Notice, Severity
 from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFound, StoreLost
+from defence.poison import public_poison
 from storage.audit import AuditStore
 from storage.audited import AuditEntry, ControlState
 
@@ -66,6 +70,7 @@ class Admin(GuardActor):
         super().__init__(context)
         self._settings = settings
         self._control = settings.control
+        self._poison = PoisonBook(settings.store, settings.unwritten)
         self._commands: Mapping[str, Callable[[Command], object]] = {
             "restart": self._restart,
             "reset-budget": self._reset_budget,
@@ -76,6 +81,7 @@ class Admin(GuardActor):
             "backup": self._backup,
             "resolve": self._resolve,
             "acknowledge": self._acknowledge,
+            "poison": self._list_poison,
             "freeze": self._freeze,
             "flatten": self._flatten,
             "shutdown": self._shutdown,
@@ -108,12 +114,21 @@ class Admin(GuardActor):
 
     def receive(self, message: object) -> object:
         """See DESIGN, Control."""
-        if isinstance(message, WriteAgain):
-            if not self._write():
-                self._settings.unwritten.trouble.plan(self)
-            return None
-        if not isinstance(message, Command):
-            return super().receive(message)
+        match message:
+            case Command():
+                return self._carry_out(message)
+            case NotePoison():
+                self._poison.note(message, lambda key, entry: self._write({key: entry}))
+            case ListPoison():
+                return self._poison.newest(message.limit)
+            case WriteAgain():
+                if not self._write():
+                    self._settings.unwritten.trouble.plan(self)
+            case _:
+                return super().receive(message)
+        return None
+
+    def _carry_out(self, message: Command) -> object:
         do = self._commands.get(message.command)
         try:
             if do is None:
@@ -267,6 +282,10 @@ class Admin(GuardActor):
         if alert is not None and not isinstance(alert, str):
             raise Invalid("must be an alert's id or key", field="alert", value=alert)
         return self.forward(ALERT, Acknowledge(alert, message.by), lane=Lane.REPLY)
+
+    def _list_poison(self, message: Command) -> object:
+        found = self._poison.newest(message.arguments.get("limit", 100))
+        return {"poison": [public_poison(one) for one in found]}
 
     def _freeze(self, message: Command) -> Forwarded:
         """Straight to the connector: it must work without monitor and store.

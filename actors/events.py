@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from loguru import logger
-
 from actors.clock import Clock
+from actors.log import log
 
 
 class Kind(StrEnum):
@@ -42,6 +41,7 @@ class Kind(StrEnum):
     BUDGET_RESET = "budget_reset"
     STALE_REPORT = "stale_report"
     POISONED = "poisoned"
+    LEAKED = "leaked"  # a hung thread stayed behind, or has ended at last; `threads` counts them
     DEAD_LETTER = "dead_letter"
     # the terminal
     CONNECTING = "connecting"
@@ -152,8 +152,11 @@ class EventStream:
         for listener in listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a host's listener must not harm an actor
-                logger.opt(exception=True).error("an event listener failed on {}", event.kind)
+            except BaseException as error:  # a host's listener must not harm an actor
+                here = threading.current_thread() is threading.main_thread()
+                if here and not isinstance(error, Exception):
+                    raise  # the host's own Ctrl-C, or its end
+                log.opt(exception=True).error("an event listener failed on {}", event.kind)
         return event
 
     def since(self, seq: int = 0) -> list[Event]:

@@ -6,14 +6,16 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Final
 
 from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.batons import Abandoned
 from actors.events import Kind
-from actors.life import Answer, ExitReport, Hang, Kill, Stop
+from actors.life import Answer, ExitReport, Hang, Kill, Poison, Stop
 from actors.mailbox import End, Lane, Letter
 from actors.points import Killed
-from actors.post import inside
+from actors.poisoning import condemn
+from actors.post import here
 from defence.errors import DtmsError, Fault, StartRefused
 
 
@@ -23,6 +25,13 @@ class Step(StrEnum):
     WORKED = "worked"
     IDLE = "idle"
     DONE = "done"  # dead, stopped or fenced: never step it again
+
+
+WORKED: Final = Step.WORKED  # an enum's member costs several times a global's look-up
+IDLE: Final = Step.IDLE
+DONE: Final = Step.DONE
+OF_LIFE: Final = frozenset({Answer, Stop, Kill, Hang})
+ELSEWHERE: Final = frozenset({Forwarded, Promised})  # what is answered by somebody else
 
 
 class Incarnation:
@@ -35,6 +44,8 @@ class Incarnation:
         self.number = self.context.incarnation
         self.done = False
         self.hung = False  # simulated runtime only: abandoned in mid-handler
+        self._box = self.context.mailbox
+        self._monotonic = self.context.runtime.clock.monotonic
         self._before_reply = f"{self.name}.before_reply"
         self._handing_over = f"{self.name}.handing_over"
         self._report = report
@@ -45,29 +56,32 @@ class Incarnation:
     def step(self) -> Step:
         """Do one thing: start, or handle one letter or batch. Never raises."""
         if self.done:
-            return Step.DONE
-        vitals, clock = self.context.vitals, self.context.runtime.clock
+            return DONE
+        vitals = self.context.vitals
         letters: list[Letter] = []
-        vitals.busy_since = clock.monotonic()
+        vitals.busy_since = self._monotonic()
         try:
-            with inside(self.name):
+            before, here.child = getattr(here, "child", None), self.name
+            try:
                 if not self.begun:
-                    if not self.context.mailbox.held_by(self.number):
+                    if not self._box.held_by(self.number):
                         self.done = True  # fenced before its first step: it never lived
-                        return Step.DONE
+                        return DONE
                     self._begin()
-                    return Step.WORKED
-                letters = self.context.mailbox.take(self.number, self.actor.batch_limit)
+                    return WORKED
+                letters = self._box.take(self.number, self.actor.batch_limit)
                 if not letters:
-                    return Step.IDLE
+                    return IDLE
                 vitals.busy_with = self.handled = type(letters[0].message).__name__
                 return self._handle(letters)
+            finally:
+                here.child = before
         except Abandoned:
             self.hung = True
-            return Step.DONE
+            return DONE
         except BaseException as error:  # noqa: BLE001 - TRAPS 1 to 4: every way to die is one report
             self._die(error, letters)
-            return Step.DONE
+            return DONE
         finally:
             if not self.hung:
                 vitals.busy_since = None
@@ -87,23 +101,12 @@ class Incarnation:
             self.actor.ready()
 
     def _handle(self, letters: list[Letter]) -> Step:
-        if len(letters) > 1:
+        if len(letters) != 1:
             return self._handle_batch(letters)
         letter = letters[0]
         message = letter.message
-        if isinstance(message, Stop):
-            if message.incarnation not in (None, self.number):
-                return self._dead_letter(letter, message.incarnation)
-            return self._stop(letter)
-        if isinstance(message, Kill):
-            self._settle(letter, True)
-            raise Killed(message.reason)
-        if isinstance(message, Hang):
-            self._settle(letter, True)
-            self.context.runtime.hang(message.seconds)
-            return Step.WORKED
-        if isinstance(message, Answer):
-            return self._take_answer(letter, message)
+        if type(message) in OF_LIFE:
+            return self._handle_life(letter)
         self.actor.letter = letter
         try:
             if self.actor.batch_limit > 1 and letter.lane is Lane.DATA:
@@ -118,7 +121,22 @@ class Incarnation:
         finally:
             self.actor.letter = None
         self.context.points.reach(self._before_reply)
-        return Step.WORKED if self._settle(letter, value) else Step.DONE
+        return WORKED if self._settle(letter, value) else DONE
+
+    def _handle_life(self, letter: Letter) -> Step:
+        """Handle what every actor understands, because this class does it."""
+        message = letter.message
+        if isinstance(message, Answer):
+            return self._take_answer(letter, message)
+        if isinstance(message, Stop):
+            if message.incarnation not in (None, self.number):
+                return self._dead_letter(letter, message.incarnation)
+            return self._stop(letter)
+        self._settle(letter, True)
+        if isinstance(message, Kill):
+            raise Killed(message.reason)
+        self.context.runtime.hang(message.seconds)
+        return WORKED
 
     def _handle_batch(self, letters: Sequence[Letter]) -> Step:
         try:
@@ -127,10 +145,10 @@ class Incarnation:
             # One bad letter must not take the others with it: the same letters
             # again, one by one, in this same incarnation. Then it is alone.
             self.context.mailbox.give_back(self.number)
-            return Step.WORKED
+            return WORKED
         for _ in letters:
             self.context.points.reach(self._before_reply)
-        return Step.WORKED if self._settle_batch(letters, values) else Step.DONE
+        return WORKED if self._settle_batch(letters, values) else DONE
 
     def _take_answer(self, letter: Letter, answer: Answer) -> Step:
         if answer.incarnation != self.number:
@@ -140,7 +158,7 @@ class Incarnation:
             self.actor.on_answer(answer)
         finally:
             self.actor.letter = None
-        return Step.WORKED if self._settle(letter, None) else Step.DONE
+        return WORKED if self._settle(letter, None) else DONE
 
     def _dead_letter(self, letter: Letter, meant_for: int | None) -> Step:
         """Set aside what was meant for another incarnation."""
@@ -152,7 +170,7 @@ class Incarnation:
             why=f"for #{meant_for}",
         )
         self.context.mailbox.settle(letter, self.number, end=End.DEAD)
-        return Step.WORKED
+        return WORKED
 
     def _settle_batch(self, letters: Sequence[Letter], values: Sequence[object]) -> bool:
         """End the letters of a batch: those with a plain answer, or one other child, as one."""
@@ -200,22 +218,24 @@ class Incarnation:
 
     def _settle(self, letter: Letter, value: object) -> bool:
         """End a letter and see that its asker, future or actor, gets the answer."""
+        failed = isinstance(value, BaseException)
+        if not failed and letter.answer_to is None and type(value) not in ELSEWHERE:
+            return self._box.settle(letter, self.number, value=value)
         error = value if isinstance(value, BaseException) else None
         box, post = self.context.mailbox, self.context.post
         if isinstance(value, Promised):
-            owed, letter.reply_to = letter.reply_to, None
-            if not box.settle(letter, self.number):
-                letter.reply_to = owed
+            # Not `settle`: until it says yes, the asker may be a successor's to answer.
+            if not box.hand_over((letter,), self.number):
                 return False
+            owed, letter.reply_to = letter.reply_to, None
             value.start(owed)
             return True
         if isinstance(value, Forwarded) and not value.sticky:
             return self._pass_on(value.to, value.lane, [(letter, value.message)])
         if isinstance(value, Forwarded):
-            reply_to, letter.reply_to = letter.reply_to, None
-            if not box.settle(letter, self.number):
-                letter.reply_to = reply_to
+            if not box.hand_over((letter,), self.number):
                 return False
+            reply_to, letter.reply_to = letter.reply_to, None
             post.send(
                 value.to,
                 value.message,
@@ -251,7 +271,7 @@ class Incarnation:
         self.done = True
         if self.claim_report():
             self._report(ExitReport(self.name, self.number, "stopped", "", normal=True))
-        return Step.DONE
+        return DONE
 
     # -- death
 
@@ -263,9 +283,10 @@ class Incarnation:
         # Never str() or repr(): those of somebody's exception may raise themselves.
         text = str(error) if killed else "".join(traceback.format_exception_only(error)).strip()
         how = "killed" if killed else ("crashed" if letters else "failed to start")
+        poison: Poison | None = None
         try:
             if not killed:
-                self._blame(text, letters)
+                poison = self._blame(text, letters)
             if killed:
                 self.context.log.warning("killed: {}", text)
             elif isinstance(error, StartRefused):
@@ -273,30 +294,25 @@ class Incarnation:
             else:
                 self.context.log.opt(exception=error).error("died: {}", text)
         finally:  # whatever a host's log handler raises, the supervisor hears of the death
-            self._report(ExitReport(self.name, self.number, how, text, cause=error))
+            self._report(ExitReport(self.name, self.number, how, text, cause=error, poison=poison))
 
-    def _blame(self, error: str, letters: Sequence[Letter]) -> None:
+    def _blame(self, error: str, letters: Sequence[Letter]) -> Poison | None:
         """Find the culprit: a letter that crashes its handler again, alone, is poison."""
         in_hand = [one for one in letters if self._still_mine(one)]
         suspect = in_hand[0] if len(in_hand) == 1 else self.actor.letter
         if suspect is None:
             for one in in_hand:  # a batch died as a whole: the successor takes them singly
                 one.alone = True
-            return
+            return None
         suspect.crashes += 1
         suspect.alone = True
         if suspect.crashes < 2:
-            return
-        self.context.events.publish(
-            Kind.POISONED,
-            self.name,
-            self.number,
-            message=type(suspect.message).__name__,
-            id=suspect.id,
-            error=error,
-        )
-        poison = Fault(f"{self.name} crashed twice on this message: {error}", remedy="report it")
-        self._settle(suspect, poison)
+            return None
+        events, at = self.context.events, self.context.runtime.clock.wall()
+        poison = condemn(suspect, self.name, self.number, error, events, at)
+        text = f"{self.name} crashed twice on this message: {error}"
+        self._settle(suspect, Fault(text, remedy="report it"))
+        return poison
 
     def _still_mine(self, letter: Letter) -> bool:
         return self.context.mailbox.holds(letter, self.number)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pykka import Future
 from pykka._envelope import Envelope  # the type that pykka's refs put into an inbox
@@ -16,6 +17,9 @@ class Lane(IntEnum):
     CONTROL = 0
     REPLY = 1
     DATA = 2
+
+
+DATA: Final = Lane.DATA  # an enum's member costs several times a global's look-up
 
 
 class End(StrEnum):
@@ -48,16 +52,21 @@ class Letter(Envelope[Any]):
 
     `attempted` is set by a handler just before an effect that must not
     happen twice; it outlives a crash, because the letter does. `passed_on` is
-    set when another child has been given the asker.
+    set when another child has been given the asker. `begun` is set when an
+    incarnation takes it: from then on nobody may say that it was not done.
+
+    Every message costs one of these. So an id may be given as the way to get
+    one, which few letters go.
     """
 
     __slots__ = (
+        "_id",
         "alone",
         "answer_to",
         "attempted",
+        "begun",
         "crashes",
         "deadline",
-        "id",
         "lane",
         "merge",
         "passed_on",
@@ -68,25 +77,42 @@ class Letter(Envelope[Any]):
         self,
         message: object,
         *,
-        id: str,  # noqa: A002 - the field's name everywhere
-        lane: Lane = Lane.DATA,
+        id: str | Callable[[], str],  # noqa: A002 - the field's name everywhere
+        lane: Lane = DATA,
         reply_to: Future[Any] | None = None,
         answer_to: ReturnAddress | None = None,
         sender: Sender | None = None,
         deadline: float | None = None,
         merge: str | None = None,
     ) -> None:
-        super().__init__(message, reply_to)
-        self.id = id
+        self.message = message
+        self.reply_to = reply_to
+        self._id = id
         self.lane = lane
+        self.deadline = deadline
         self.answer_to = answer_to
         self.sender = sender
-        self.deadline = deadline
         self.merge = merge
         self.crashes = 0
-        self.attempted = False
-        self.passed_on = False
+        self.attempted = self.passed_on = self.begun = False
         self.alone = False  # never again in a batch: one of its batch failed
+
+    @property
+    def id(self) -> str:
+        """What no other message is called."""
+        if not isinstance(self._id, str):
+            self._id = self._id()
+        return self._id
+
+
+def answer(letter: Letter, value: object, error: BaseException | None = None) -> None:
+    """Give the asker of a letter, if somebody waits, a value or an error."""
+    if letter.reply_to is None:
+        return
+    if error is None:
+        letter.reply_to.set(value)
+    else:
+        letter.reply_to.set_exception((type(error), error, error.__traceback__))
 
 
 @dataclass(frozen=True, slots=True)

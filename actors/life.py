@@ -46,6 +46,21 @@ class Hang:
 
 
 @dataclass(frozen=True, slots=True)
+class Poison:
+    """A message that ended two incarnations while they handled it, and it alone.
+
+    It is set aside; its asker has got the error. `at` is UTC epoch seconds.
+    """
+
+    message: str  # its type's name
+    id: str
+    error: str  # what the second incarnation ended with
+    shown: str  # the message in words: at most 500 characters, and no secret
+    lane: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExitReport:
     """How an incarnation ended; there is exactly one for each."""
 
@@ -55,6 +70,7 @@ class ExitReport:
     error: str
     normal: bool = False
     cause: BaseException | None = field(default=None, compare=False)
+    poison: Poison | None = None  # the message that did it, if it was found guilty
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,15 @@ class StopTimedOut:
 
     child: str
     incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A spec's `release` has been called, the `nth` time for this incarnation, or took too long."""
+
+    child: str
+    incarnation: int
+    nth: int
 
 
 @dataclass(frozen=True, slots=True)

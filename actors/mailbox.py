@@ -19,8 +19,11 @@ from typing import Any, Final
 
 from pykka._envelope import Envelope  # the type that pykka's refs put into an inbox
 
-from actors.letters import Counts, End, Lane, Letter, ReturnAddress, Sender
+from actors.letters import Counts, End, Lane, Letter, ReturnAddress, Sender, answer
 from defence.errors import DeadlinePassed, MailboxFull, Stopped
+
+HANDLED: Final = End.HANDLED  # an enum's member costs several times a global's look-up
+FAILED: Final = End.FAILED
 
 __all__ = ["Counts", "End", "Lane", "Letter", "Mailbox", "ReturnAddress", "Sender"]
 
@@ -32,14 +35,18 @@ class Mailbox:
         self.name: Final = name
         self.data_limit: Final = data_limit
         self._now = now
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._sleepers: list[threading.Lock] = []  # each held until its thread is to wake
         self._lanes: tuple[deque[Letter], ...] = tuple(deque() for _ in Lane)
+        self._control, self._replies, self._data = self._lanes
         self._merge_waiting: Counter[str] = Counter()  # how many wait to be merged with
         self._in_hand: dict[int, Letter] = {}  # by id(letter), in the order taken
         self._sticky: dict[type, Letter] = {}
         self._holder: int | None = None  # the incarnation that may take and settle
         self._closed = False
-        self._ends = dict.fromkeys(End, 0)
+        self._handled = 0
+        self._failed = 0
+        self._dead = 0
         self._accepted = 0
         self._refused = 0
         self._merged = 0
@@ -53,22 +60,26 @@ class Mailbox:
         data lane is full. A plain pykka envelope (from a ref) is data.
         """
         letter = envelope if isinstance(envelope, Letter) else _adopt(envelope)
-        with self._changed:
+        lane = self._lanes[letter.lane]
+        with self._lock:
             if self._closed:
                 self._refused += 1
                 raise self._stopped()
-            owed = letter.reply_to is not None or letter.answer_to is not None
-            if letter.merge is not None and self._merge_waiting[letter.merge] and not owed:
-                self._merged += 1
-                return
-            lane = self._lanes[letter.lane]
-            if letter.lane is Lane.DATA and len(lane) >= self.data_limit:
+            if letter.merge is not None:
+                owed = letter.reply_to is not None or letter.answer_to is not None
+                if self._merge_waiting[letter.merge] and not owed:
+                    self._merged += 1
+                    return
+            if lane is self._data and len(lane) >= self.data_limit:
                 self._refused += 1
                 raise self._full()
             self._accepted += 1
             lane.append(letter)
-            self._note_merge(letter)
-            self._changed.notify_all()
+            if letter.merge is not None:
+                self._merge_waiting[letter.merge] += 1
+            sleepers = self._wake()
+        for sleeper in sleepers:  # outside of the lock, which they take first
+            sleeper.release()
 
     def put_many(self, letters: Sequence[Letter]) -> list[tuple[Letter, Stopped | MailboxFull]]:
         """Accept letters in their order, under one lock; return those refused, with the reason.
@@ -76,23 +87,25 @@ class Mailbox:
         None of them may be meant to be merged.
         """
         refused: list[tuple[Letter, Stopped | MailboxFull]] = []
-        with self._changed:
+        with self._lock:
             for letter in letters:
                 lane = self._lanes[letter.lane]
                 if self._closed:
                     refused.append((letter, self._stopped()))
-                elif letter.lane is Lane.DATA and len(lane) >= self.data_limit:
+                elif lane is self._data and len(lane) >= self.data_limit:
                     refused.append((letter, self._full()))
                 else:
                     self._accepted += 1
                     lane.append(letter)
             self._refused += len(refused)
-            self._changed.notify_all()
+            sleepers = self._wake()
+        for sleeper in sleepers:
+            sleeper.release()
         return refused
 
     def put_sticky(self, letter: Letter) -> None:
         """Accept a letter that every later incarnation is given again, newest of its type."""
-        with self._changed:
+        with self._lock:
             self._sticky.pop(type(letter.message), None)  # the newest goes last
             self._sticky[type(letter.message)] = letter
         self.put(letter)
@@ -105,12 +118,13 @@ class Mailbox:
         What its forerunner had in hand returns to the head, in order; sticky
         letters that it has not got waiting are put before everything else.
         """
-        with self._changed:
+        with self._lock:
             self._holder = incarnation
             self._return_in_hand()
             if incarnation > 1:
                 self._repeat_sticky()
-            self._changed.notify_all()
+            for sleeper in self._wake():
+                sleeper.release()
 
     def take(self, incarnation: int, limit: int = 1) -> list[Letter]:
         """Take the next letter, or up to `limit` of the data lane together.
@@ -120,25 +134,29 @@ class Mailbox:
         """
         late: list[Letter] = []
         taken: list[Letter] = []
-        with self._changed:
-            now = self._now()
+        with self._lock:
+            now: float | None = None
             while self._holder == incarnation and (lane := self._first_lane()) is not None:
-                letter = self._lanes[lane][0]
-                alone = lane is not Lane.DATA or letter.alone
+                letter = lane[0]
+                alone = lane is not self._data or letter.alone
                 if taken and alone:
                     break
-                self._lanes[lane].popleft()
-                self._forget_merge(letter)
-                if letter.deadline is not None and letter.deadline <= now:
-                    self._ends[End.FAILED] += 1
-                    late.append(letter)
-                    continue
+                lane.popleft()
+                if letter.merge is not None:
+                    self._merge_waiting[letter.merge] -= 1
+                if letter.deadline is not None:
+                    now = self._now() if now is None else now
+                    if letter.deadline <= now:
+                        self._failed += 1
+                        late.append(letter)
+                        continue
+                letter.begun = True
                 self._in_hand[id(letter)] = letter
                 taken.append(letter)
                 if alone or len(taken) >= limit:
                     break
         for letter in late:
-            _answer(letter, None, DeadlinePassed("nobody got to it in time; it was not done"))
+            answer(letter, None, _too_late(letter))
         return taken
 
     def settle(
@@ -155,43 +173,45 @@ class Mailbox:
         A fenced incarnation settles nothing: its letter has gone back to the
         head, and its successor's answer is the one that counts.
         """
-        with self._changed:
+        with self._lock:
             if self._holder != incarnation or id(letter) not in self._in_hand:
                 return False
             del self._in_hand[id(letter)]
-            self._ends[end or (End.FAILED if error else End.HANDLED)] += 1
-        _answer(letter, value, error)
+            if end is None:
+                end = HANDLED if error is None else FAILED
+            self._count(end)
+        if letter.reply_to is not None:
+            answer(letter, value, error)
         return True
 
     def settle_many(self, answered: Sequence[tuple[Letter, object]], incarnation: int) -> bool:
         """End letters in hand and answer their askers; False, and none, if that is not allowed."""
-        with self._changed:
+        with self._lock:
             if not self._all_in_hand([letter for letter, _ in answered], incarnation):
                 return False
             for letter, value in answered:
                 del self._in_hand[id(letter)]
-                failed = isinstance(value, BaseException)
-                self._ends[End.FAILED if failed else End.HANDLED] += 1
+                self._count(FAILED if isinstance(value, BaseException) else HANDLED)
         for letter, value in answered:
             if isinstance(value, BaseException):
-                _answer(letter, None, value)
+                answer(letter, None, value)
             else:
-                _answer(letter, value, None)
+                answer(letter, value, None)
         return True
 
     def hand_over(self, letters: Sequence[Letter], incarnation: int) -> bool:
         """End letters in hand whose askers another child will answer; False if not allowed."""
-        with self._changed:
+        with self._lock:
             if not self._all_in_hand(letters, incarnation):
                 return False
             for letter in letters:
                 del self._in_hand[id(letter)]
-            self._ends[End.HANDLED] += len(letters)
+            self._handled += len(letters)
         return True
 
     def give_back(self, incarnation: int) -> None:
         """Put what `incarnation` has in hand back to the head, to be taken one by one."""
-        with self._changed:
+        with self._lock:
             if self._holder == incarnation:
                 for letter in self._in_hand.values():
                     letter.alone = True
@@ -199,56 +219,91 @@ class Mailbox:
 
     def holds(self, letter: Letter, incarnation: int) -> bool:
         """Whether `incarnation` has the letter in hand and may settle it."""
-        with self._changed:
+        with self._lock:
             return self._holder == incarnation and id(letter) in self._in_hand
+
+    def might_serve(self, incarnation: int) -> bool:
+        """Whether `incarnation` may take and something waits; a look without the lock.
+
+        For a scheduler that runs one at a time: elsewhere it is out of date at once.
+        """
+        return self._holder == incarnation and any(self._lanes)
 
     def held_by(self, incarnation: int) -> bool:
         """Whether `incarnation` is the one that may take and settle."""
-        with self._changed:
+        with self._lock:
             return self._holder == incarnation
 
-    def wait(self, incarnation: int, timeout: float) -> None:
-        """Wait until there may be something to take, at most `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._holder != incarnation or self._first_lane() is not None, timeout
-            )
+    def wait(self, incarnation: int, timeout: float) -> bool:
+        """Wait until there may be something to take, at most `timeout` seconds.
+
+        False if `incarnation` is not the one that may take, or no longer.
+        """
+        with self._lock:
+            if self._holder != incarnation:
+                return False
+            if self._first_lane() is not None:
+                return True
+            sleeper = threading.Lock()
+            sleeper.acquire()  # given back by whoever wakes this thread
+            self._sleepers.append(sleeper)
+        if not sleeper.acquire(timeout=timeout):
+            with self._lock:
+                if sleeper in self._sleepers:
+                    self._sleepers.remove(sleeper)
+        return self._holder == incarnation
 
     # -- the supervisor
 
     def fence(self) -> None:
         """Let nobody take or settle until the next `open_for`; letters in hand go back."""
-        with self._changed:
-            self._holder = None
-            self._return_in_hand()
-            self._changed.notify_all()
+        with self._lock:
+            self._fence()
+
+    def fence_hung(self) -> Letter | None:
+        """Do as `fence`, and return what the handler that hangs is to be blamed for, if anything.
+
+        That is a letter over which, and it alone, a handler has failed
+        before. It ends here, as failed; whoever fences answers its asker.
+        """
+        with self._lock:
+            in_hand = list(self._in_hand.values()) if self._holder is not None else []
+            for letter in in_hand:
+                letter.alone = True  # a batch that hung is taken singly from now on
+            guilty = None
+            if len(in_hand) == 1:
+                (suspect,) = in_hand
+                suspect.crashes += 1
+                if suspect.crashes > 1:
+                    guilty = self._in_hand.pop(id(suspect))
+                    self._failed += 1
+            self._fence()
+        return guilty
 
     def close(self) -> list[Letter]:
         """Accept nothing more; what had not ended is dead-lettered and returned."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return []
             self._closed = True
-            self._holder = None
-            self._return_in_hand()
+            self._fence()
             left = [letter for lane in self._lanes for letter in lane]
             for lane in self._lanes:
                 lane.clear()
             self._merge_waiting.clear()
-            self._ends[End.DEAD] += len(left)
-            self._changed.notify_all()
+            self._dead += len(left)
         for letter in left:
-            _answer(letter, None, Stopped("the guard stopped before it got to this message"))
+            answer(letter, None, Stopped("the guard stopped before it got to this message"))
         return left
 
     def counts(self) -> Counts:
         """Return the counts of this moment; they always balance."""
-        with self._changed:
+        with self._lock:
             return Counts(
                 accepted=self._accepted,
-                handled=self._ends[End.HANDLED],
-                failed=self._ends[End.FAILED],
-                dead=self._ends[End.DEAD],
+                handled=self._handled,
+                failed=self._failed,
+                dead=self._dead,
                 waiting=sum(len(lane) for lane in self._lanes),
                 in_hand=len(self._in_hand),
                 refused=self._refused,
@@ -263,13 +318,8 @@ class Mailbox:
 
     def empty(self) -> bool:
         """Whether nothing waits."""
-        with self._changed:
+        with self._lock:
             return self._first_lane() is None
-
-    def has_mail_for(self, incarnation: int) -> bool:
-        """Whether `incarnation` could take something now."""
-        with self._changed:
-            return self._holder == incarnation and self._first_lane() is not None
 
     # -- inside the lock
 
@@ -285,26 +335,35 @@ class Mailbox:
     def _all_in_hand(self, letters: Sequence[Letter], incarnation: int) -> bool:
         return self._holder == incarnation and all(id(one) in self._in_hand for one in letters)
 
-    def _first_lane(self) -> Lane | None:
-        control, reply, data = self._lanes
-        if control:
-            return Lane.CONTROL
-        if reply:
-            return Lane.REPLY
-        return Lane.DATA if data else None
+    def _first_lane(self) -> deque[Letter] | None:
+        return self._control or self._replies or self._data or None
 
-    def _note_merge(self, letter: Letter) -> None:
-        if letter.merge is not None:
-            self._merge_waiting[letter.merge] += 1
+    def _wake(self) -> list[threading.Lock]:
+        """Return those to be woken: whoever calls gives their locks back."""
+        sleepers = self._sleepers
+        if sleepers:
+            self._sleepers = []
+        return sleepers
 
-    def _forget_merge(self, letter: Letter) -> None:
-        if letter.merge is not None:
-            self._merge_waiting[letter.merge] -= 1
+    def _fence(self) -> None:
+        self._holder = None
+        self._return_in_hand()
+        for sleeper in self._wake():
+            sleeper.release()
+
+    def _count(self, end: End) -> None:
+        if end is HANDLED:
+            self._handled += 1
+        elif end is FAILED:
+            self._failed += 1
+        else:
+            self._dead += 1
 
     def _return_in_hand(self) -> None:
         for letter in reversed(self._in_hand.values()):
             self._lanes[letter.lane].appendleft(letter)
-            self._note_merge(letter)
+            if letter.merge is not None:
+                self._merge_waiting[letter.merge] += 1
         self._in_hand.clear()
 
     def _repeat_sticky(self) -> None:
@@ -313,17 +372,18 @@ class Mailbox:
                 continue
             copy = Letter(letter.message, id=f"{letter.id}+", lane=Lane.CONTROL)
             self._accepted += 1
-            self._lanes[Lane.CONTROL].appendleft(copy)
+            self._control.appendleft(copy)
 
 
 def _adopt(envelope: Envelope[Any]) -> Letter:
     return Letter(envelope.message, id=f"ref-{id(envelope):x}", reply_to=envelope.reply_to)
 
 
-def _answer(letter: Letter, value: object, error: BaseException | None) -> None:
-    if letter.reply_to is None:
-        return
-    if error is None:
-        letter.reply_to.set(value)
-    else:
-        letter.reply_to.set_exception((type(error), error, error.__traceback__))
+def _too_late(letter: Letter) -> DeadlinePassed:
+    """Say whether it is sure that nothing was done: a handler may have died after the effect."""
+    if letter.begun:
+        return DeadlinePassed(
+            "its handler ended before it had answered, and its time is over; it may be done",
+            remedy="ask again with the same request id",
+        )
+    return DeadlinePassed("nobody got to it in time; it was not done")

@@ -13,26 +13,12 @@ from actors.mailbox import Lane, Letter, Mailbox, ReturnAddress, Sender
 from actors.runtime import Runtime
 from defence.errors import AskedInside, DeadlinePassed, MailboxFull, NotFound, Stopped
 
-_here = threading.local()
-
-
-class inside:  # noqa: N801 - reads as a phrase: with inside("monitor")
-    """Marks this thread as an actor's own while a handler runs on it."""
-
-    def __init__(self, child: str) -> None:
-        self._child = child
-
-    def __enter__(self) -> None:
-        self._before = getattr(_here, "child", None)
-        _here.child = self._child
-
-    def __exit__(self, *_: object) -> None:
-        _here.child = self._before
+here = threading.local()  # `child`: the actor whose handler runs on this thread
 
 
 def current_child() -> str | None:
     """Return the actor whose handler runs on this thread, or None."""
-    child: str | None = getattr(_here, "child", None)
+    child: str | None = getattr(here, "child", None)
     return child
 
 
@@ -78,7 +64,7 @@ class Post:
         """
         letter = Letter(
             message,
-            id=id or self.runtime.new_id(),
+            id=id or self.runtime.new_id,
             lane=lane,
             sender=sender,
             answer_to=answer_to,
@@ -126,7 +112,8 @@ class Address:
 
     def __init__(self, mailbox: Mailbox, post: Post) -> None:
         self._mailbox = mailbox
-        self._post = post
+        self._runtime = post.runtime
+        self._new_id = post.runtime.new_id
 
     @property
     def name(self) -> str:
@@ -138,7 +125,7 @@ class Address:
 
     def tell(self, message: object, *, lane: Lane = Lane.DATA) -> None:
         """Send without waiting; raises `Stopped` or `MailboxFull`."""
-        self._mailbox.put(Letter(message, id=self._post.runtime.new_id(), lane=lane))
+        self._mailbox.put(Letter(message, id=self._new_id, lane=lane))
 
     def ask_later(self, message: object, *, timeout: float, lane: Lane = Lane.DATA) -> Future[Any]:
         """Send, and return the future of the answer; see `send_asking`."""
@@ -158,11 +145,11 @@ class Address:
                 f"{child} asked {self.name}; an actor never waits for another",
                 remedy="tell, and take the answer as a message",
             )
-        runtime = self._post.runtime
+        runtime = self._runtime
         future = runtime.new_future()
         letter = Letter(
             message,
-            id=runtime.new_id(),
+            id=self._new_id,
             lane=lane,
             reply_to=future,
             deadline=runtime.clock.monotonic() + timeout,
@@ -176,9 +163,9 @@ class Address:
         Raises what the handler refused with, `DeadlinePassed` when there is
         no answer in `timeout` seconds, `AskedInside` on an actor's thread.
         """
-        future = self.ask_later(message, timeout=timeout, lane=lane)
+        _, future = self.send_asking(message, timeout=timeout, lane=lane)
         try:
-            return self._post.runtime.wait(future, timeout)
+            return self._runtime.wait(future, timeout)
         except Timeout:
             raise DeadlinePassed(
                 f"{self.name} gave no answer within {timeout:g} s; it may still be done",

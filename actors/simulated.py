@@ -130,7 +130,11 @@ class SimulatedRuntime:
 
     def turn(self, end: float) -> bool:
         """Step one incarnation, or move time to the next timer; False once `end` is reached."""
-        able = [one for one in self._incarnations if _can_step(one)]
+        able = [
+            one
+            for one in self._incarnations
+            if not one.begun or one.context.mailbox.might_serve(one.number)
+        ]
         if able:
             self._step(self._schedule.choice(able))
             return True
@@ -222,12 +226,6 @@ def is_set(future: Future[Any]) -> bool:
     except Exception:  # noqa: BLE001 - an error is an answer too
         return True
     return True
-
-
-def _can_step(one: Incarnation) -> bool:
-    if one.done or one.hung:
-        return False
-    return not one.begun or one.context.mailbox.has_mail_for(one.number)
 
 
 def _holds(one: Incarnation) -> bool:

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from loguru import logger
 from pykka import Future
 
 from actors.clock import Clock, SystemClock
 from actors.incarnation import Incarnation, Step
+from actors.log import log
 from actors.replies import Reply
 from actors.runtime import outcome
 from defence.errors import Fenced
@@ -49,12 +49,19 @@ class ThreadRuntime:
         self._heap: list[tuple[float, int, ThreadTimer]] = []
         self._order = itertools.count()
         self._ids = secrets.token_hex(12)  # an id is not a secret; no other run may have it
-        self._number = itertools.count(1)
+        self._first_id = secrets.randbits(32)
+        self._number = itertools.count()
         self._timers: threading.Thread | None = None  # with the first timer
 
     def new_id(self) -> str:
-        """Return an id that no other message has."""
-        return f"{self._ids}{next(self._number):08x}"
+        """Return an id that no other message has.
+
+        Its first eight characters are no other's in this run: a broker keeps the
+        beginning of an order's comment, and by that orders are told apart.
+        """
+        # One after the other, so that a store has neighbours to put side by side; another
+        # run begins elsewhere.
+        return f"{(self._first_id + next(self._number)) & 0xFFFFFFFF:08x}{self._ids}"
 
     def new_future(self) -> Future[Any]:
         """Return an empty future."""
@@ -150,10 +157,8 @@ class ThreadRuntime:
             result = incarnation.step()
             if result is Step.DONE:
                 return
-            if result is Step.IDLE:
-                if not box.held_by(incarnation.number):
-                    return  # fenced: a successor has the mailbox
-                box.wait(incarnation.number, IDLE_WAIT)
+            if result is Step.IDLE and not box.wait(incarnation.number, IDLE_WAIT):
+                return  # fenced: a successor has the mailbox
 
     def _call_timers(self) -> None:
         while True:
@@ -170,4 +175,4 @@ class ThreadRuntime:
             try:
                 timer.call()
             except Exception:  # noqa: BLE001 - one bad timer must not end all of them
-                logger.opt(exception=True).error("a timer failed")
+                log.opt(exception=True).error("a timer failed")

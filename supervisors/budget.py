@@ -22,9 +22,10 @@ class RestartBudget:
 
     def in_window(self, now: float) -> int:
         """Return how many charges count at `now`."""
-        # The same sum as in `frees_at`: one comparison everywhere, also for the last bit.
-        self.charges = [at for at in self.charges if now < at + self.period]
-        return len(self.charges)
+        counted = self._counted(now)
+        # The newest is not forgotten: its restart may be overdue, and still count (`took_effect`).
+        self.charges = counted or self.charges[-1:]
+        return len(counted)
 
     def left(self, now: float) -> int:
         """Return how many restarts are still allowed at `now`."""
@@ -35,8 +36,26 @@ class RestartBudget:
         return self.in_window(now) < self.max_restarts
 
     def charge(self, now: float) -> None:
-        """Count a restart at `now`."""
-        self.charges.append(now)
+        """Count a restart that happens at `now`, or is planned for then."""
+        self.charges = sorted([*self.charges, now])
+
+    def took_effect(self, now: float) -> None:
+        """Date the newest charge at `now`, if its restart came later than planned."""
+        if self.charges and self.charges[-1] < now:
+            self.charges[-1] = now
+
+    def in_a_row(self, now: float, apart: float) -> int:
+        """Return how many of the charges that count follow each other up to `now`.
+
+        One that came `apart` seconds or more before the next one begins no
+        row, and neither does one of that age.
+        """
+        row, after = 0, now
+        for at in sorted(self._counted(now), reverse=True):
+            if after - at >= apart:
+                break
+            row, after = row + 1, at
+        return row
 
     def frees_at(self, now: float) -> float | None:
         """Return when the next restart becomes possible, None if a charge will never leave."""
@@ -54,4 +73,8 @@ class RestartBudget:
     def restore(self, wall_times: list[float], *, wall: float, now: float) -> None:
         """Take over charges from the ledger. One dated in the future counts as now."""
         self.charges = sorted(now - max(0.0, wall - at) for at in wall_times)
-        self.in_window(now)
+        self.charges = self._counted(now)
+
+    def _counted(self, now: float) -> list[float]:
+        # The same sum as in `frees_at`: one comparison everywhere, also for the last bit.
+        return [at for at in self.charges if now < at + self.period]

@@ -36,6 +36,7 @@ class Surroundings:
 
     stores: Stores
     terminal: Callable[[], Terminal]
+    free_terminal: Callable[[], None]  # ends the call that the connector is stuck in
     admit_account: Callable[[Account], None]
     login: Callable[[], int | None]
     shut_down: Callable[[str], None]
@@ -101,6 +102,7 @@ def child_specs(settings: Settings, around: Surroundings) -> tuple[ChildSpec, ..
         )
         for name, factory in factories.items()
     }
+    specs[CONNECTOR] = replace(specs[CONNECTOR], release=around.free_terminal)
     specs[MONITOR] = replace(
         specs[MONITOR],
         max_restarts=settings.max_restarts,

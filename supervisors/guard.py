@@ -22,6 +22,7 @@ from actors.messages import (
     FindHistory,
     GetTrade,
     ListAlerts,
+    ListPoison,
     ListTrades,
     Release,
     TakeSnapshot,
@@ -42,6 +43,7 @@ from defence.errors import (
 )
 from defence.history import Asked, Page, query_of
 from defence.orders import Action
+from defence.poison import PoisonRecord
 from defence.trade import Registration, Trade, TradeRecord, iso, public_trade
 from storage.folder import TOKEN
 from supervisors.children import VITAL, silence_after
@@ -245,6 +247,11 @@ class Guard:
         found: tuple[Alert, ...] = self._house.ask(ALERT, ListAlerts(), timeout)
         return found
 
+    def poison(self, limit: int = 100, *, timeout: float = 5.0) -> tuple[PoisonRecord, ...]:
+        """Return the newest messages that were set aside, newest first; at most 1000."""
+        found: tuple[PoisonRecord, ...] = self._house.ask(ADMIN, ListPoison(limit), timeout)
+        return found
+
     def snapshot(self, *, timeout: float = 10.0) -> Snapshot:
         """Read the broker now; raises `BrokerUnknown` if it cannot be read."""
         try:
@@ -345,6 +352,7 @@ class Guard:
             "backup": None
             if seen.backup is None
             else {"at": iso(seen.backup["at"]), "path": seen.backup["path"]},
+            "leaked_threads": seen.leaked_threads,
             "children": {name: self._child(name, seen) for name in seen.children},
         }
 
@@ -362,6 +370,7 @@ class Guard:
             "mailbox": None if counts is None else counts.waiting + counts.in_hand,
             "last_exit": view.last_exit,
             "parked": view.parked,
+            "poisoned": view.poisoned,
         }
 
 

@@ -1,4 +1,4 @@
-"""The house of a guard: locks, stores, terminal, root and watchdog; opened and closed in order."""
+"""The house of a guard: locks, stores, terminal and children; opened and closed in order."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import os
 import threading
 from typing import Any
 
-from loguru import logger
 from pykka import Future, Timeout
 
-from actors.actor import Context, Vitals
 from actors.events import EventStream, Kind
-from actors.incarnation import Incarnation
-from actors.life import Begin, ExitReport, ShutDown, Stop
-from actors.mailbox import Counts, Lane, Mailbox
-from actors.messages import Raise, Reconcile
-from actors.names import ALERT, MONITOR, RECOVERY, ROOT
+from actors.life import ShutDown
+from actors.log import log
+from actors.mailbox import Counts, Lane
+from actors.messages import NotePoison, Raise, Reconcile
+from actors.names import ADMIN, ALERT, MONITOR, RECOVERY
 from actors.points import Points
 from actors.post import Address, Post, current_child
 from actors.runtime import Runtime
@@ -28,25 +26,21 @@ from defence.errors import (
     StartRefused,
     Stopped,
 )
-from storage.folder import Stores
+from supervisors import wording
 from supervisors.children import Surroundings, child_specs
 from supervisors.keeper import Keeper, KeeperSettings
 from supervisors.overview import Overview
-from supervisors.owner import RootSettings
+from supervisors.owner import ChargeUnwritten, Escalated, Leaked, Poisoned, RootSettings
 from supervisors.premises import MakePremises
-from supervisors.root import RootSupervisor
 from supervisors.settings import Settings
 from supervisors.slot import ChildSlot
 from supervisors.terminal_choice import make_terminal
-from supervisors.watchdog import Watchdog
-from terminals.lease import Lease
-from terminals.protocol import Terminal
-
-ROOT_STUCK_AFTER = 15.0  # seconds
+from supervisors.tree import Supervisor
+from terminals.protocol import Abortable, Terminal
 
 
 class House:
-    """Owns what outlives every actor, and answers to the root (see `root.Owner`)."""
+    """Owns what outlives every actor, and is told by supervision (see `owner.Owner`)."""
 
     def __init__(
         self,
@@ -59,24 +53,17 @@ class House:
         premises: MakePremises,
     ) -> None:
         self.settings = settings
-        self.ready = False
-        self.over = False
-        self.cause: DtmsError | None = None  # why the start was refused
-        self.died: str | None = None
+        self._over = False
+        self._cause: DtmsError | None = None  # why the start was refused
         self._runtime = runtime
         self._events = events
         self._points = points
         self._terminal = terminal
         self._overview = overview
         self.premises = premises(settings, runtime.clock, events)
-        self._post = Post(runtime, events)
-        self._slots: list[ChildSlot] = []
-        self._root_box: Mailbox | None = None
-        self._root: Incarnation | None = None
+        self._tree: Supervisor | None = None
         self._keeper: Keeper | None = None
-        self._watchdog: Watchdog | None = None
-        self._all_stopped = threading.Event()
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a host's signal handler may stop what is stopping
         self._closer: threading.Thread | None = None
         self._opened = False
         self._began = 0.0
@@ -92,22 +79,26 @@ class House:
         self._began = self._runtime.clock.monotonic()
         try:
             self.premises.take()
-            self._start_root()
+            self._start_children()
         except BaseException as error:
             refusal = error if isinstance(error, DtmsError) else StartRefused(repr(error))
-            self.start_refused(refusal)
+            self._events.publish(Kind.START_REFUSED, cause=str(refusal), code=refusal.code)
+            self._cause = refusal
+            if self._tree is not None:
+                self._tree.stop()
             self._release()
-            self.over = True
+            self._over = True
             if isinstance(error, DtmsError) and not isinstance(error, StartRefused):
                 raise StartRefused(str(error)) from error
             raise
 
-    def _start_root(self) -> None:
+    def _start_children(self) -> None:
         stores, control = self.premises.stores, self.premises.control_at_start()
         self._keeper = keeper = self._make_keeper()
         around = Surroundings(
             stores=stores,
             terminal=self._make_terminal,
+            free_terminal=self._free_terminal,
             admit_account=self.premises.admit,
             login=self._login,
             shut_down=self._shut_down_by_ops,
@@ -115,24 +106,22 @@ class House:
             control=control,
             since=self._runtime.clock.wall(),
         )
-        clock = self._runtime.clock
-        for spec in child_specs(self.settings, around):
-            box = Mailbox(spec.name, now=clock.monotonic, data_limit=spec.data_limit)
-            self._post.add(box)
-            self._slots.append(ChildSlot(spec, box))
-        self._put(MONITOR, control, sticky=True)
-        self._root_box = Mailbox(ROOT, now=clock.monotonic)
-        self._post.add(self._root_box)
-        self._root = self._make_root(self._root_box, stores)
-        self._root_box.open_for(1)
-        self._runtime.run(self._root)
-        if isinstance(self._runtime, ThreadRuntime):
-            stuck_after = max(ROOT_STUCK_AFTER, 3 * self.settings.check_every)
-            self._watchdog = Watchdog(
-                self._root, clock, self._declare_dead, stuck_after=stuck_after
-            )
-            self._watchdog.start()
-        self._put(ROOT, Begin())
+        # What locks and stores took is part of the time that the start may take.
+        spent = self._runtime.clock.monotonic() - self._began
+        self._tree = tree = Supervisor(
+            child_specs(self.settings, around),
+            runtime=self._runtime,
+            ledger=stores.ledger,
+            owner=self,
+            settings=RootSettings(
+                startup_timeout=max(0.1, self.settings.timeout - spent),
+                check_every=self.settings.check_every,
+            ),
+            events=self._events,
+            points=self._points,
+        )
+        tree.post.send(MONITOR, control, lane=Lane.CONTROL, sticky=True)
+        tree.start(block=False)
         keeper.start()
 
     def _make_keeper(self) -> Keeper:
@@ -144,86 +133,68 @@ class House:
         environments = self.premises.environments
         return Keeper(settings, environments, self._runtime, self._events, self.notify)
 
-    def _make_root(self, box: Mailbox, stores: Stores) -> Incarnation:
-        context = Context(
-            name=ROOT,
-            incarnation=1,
-            mailbox=box,
-            post=self._post,
-            runtime=self._runtime,
-            events=self._events,
-            lease=Lease(ROOT, 1),
-            points=self._points,
-            vitals=Vitals(self._runtime.clock.monotonic()),
-            announce=lambda _: None,
-            lease_of=lambda _child, _number: None,
-        )
-        # What locks and stores took is part of the time that the start may take.
-        spent = self._runtime.clock.monotonic() - self._began
-        times = RootSettings(
-            startup_timeout=max(0.1, self.settings.timeout - spent),
-            check_every=self.settings.check_every,
-        )
-        actor = RootSupervisor(context, self._slots, stores.ledger, self, times)
-        return Incarnation(actor, self._root_ended)
-
     def _make_terminal(self) -> Terminal:
         if self._terminal is None:
             self._terminal = make_terminal(self.settings, self._runtime)
         return self._terminal
 
-    # -- what the root says (root.Owner)
+    def _free_terminal(self) -> None:
+        """End what the connector is stuck in, if the terminal can."""
+        terminal: object = self._terminal
+        if isinstance(terminal, Abortable):
+            terminal.abort()
+
+    # -- what supervision says (owner.Owner)
 
     def all_ready(self) -> None:
         """Every child is ready for the first time."""
         self._stage("ready")
         self._events.publish(Kind.GUARD_READY, active_trades=self._overview.seen.active_trades)
-        self.ready = True
 
     def start_refused(self, cause: DtmsError) -> None:
         """The first start failed; remember why."""
-        self._events.publish(Kind.START_REFUSED, cause=str(cause), code=cause.code)
-        self.cause = cause
+        self._cause = cause
 
     def all_stopped(self) -> None:
         """Every child has ended or is fenced."""
-        self._all_stopped.set()
-        if self.cause is not None:
+        if self._cause is not None:
             self._close_soon()
 
     def cannot_go_on(self, cause: str) -> None:
-        """Nothing can be kept safe any more: the guard dies."""
-        self._declare_dead(cause)
+        """Nothing is supervised any more: the guard has died, which `died` says."""
 
     def host_paused(self, seconds: float) -> None:
         """After a pause everything known of the broker is old: reconcile first."""
         reason = f"the host paused for {seconds:.0f} s"
-        self._post.send(RECOVERY, Reconcile(reason), lane=Lane.REPLY, merge="reconcile")
+        self._send(RECOVERY, Reconcile(reason), merge="reconcile")
+
+    def escalated(self, fact: Escalated) -> None:
+        """Tell people that a child is down."""
+        self.notify(wording.escalated(fact))
+
+    def charge_unwritten(self, fact: ChargeUnwritten) -> None:
+        """Tell people that a restart counts in memory only."""
+        self.notify(wording.charge_unwritten(fact))
+
+    def poisoned(self, fact: Poisoned) -> None:
+        """Keep a message that was set aside for ops, and tell people."""
+        kind = fact.poison.message
+        # What cannot be noted, or told, for being poison itself, is not tried for ever.
+        if (fact.child, kind) != (ADMIN, NotePoison.__name__):
+            self._send(ADMIN, NotePoison(fact.child, fact.incarnation, fact.poison))
+        if (fact.child, kind) != (ALERT, Raise.__name__):
+            self.notify(wording.poisoned(fact))
+
+    def leaked(self, fact: Leaked) -> None:
+        """The stream has it, and health counts it: too many of them escalate by themselves."""
 
     def notify(self, notice: Notice) -> None:
         """Tell people, through the Alert actor."""
-        self._post.send(ALERT, Raise(notice), lane=Lane.REPLY)
+        self._send(ALERT, Raise(notice))
 
-    def _root_ended(self, report: ExitReport) -> None:
-        if not report.normal:
-            self._declare_dead(f"the root supervisor {report.how}: {report.error}")
-
-    def _declare_dead(self, cause: str) -> None:
-        """Let nothing act unsupervised, and let the host know."""
-        if self.over or self.died is not None:
-            return
-        self.died = cause
-        self._events.publish(Kind.DIED, cause=cause)
-        logger.bind(child="guard").critical("the guard has died: {}", cause)
-        for slot in self._slots:
-            if slot.lease is not None:
-                slot.lease.revoke(0.0)
-            slot.mailbox.close()
-        if self._root_box is not None:
-            self._root_box.close()  # a root that wakes after this verdict starts nobody
-        if not self.ready and self.cause is None:
-            self.cause = StartRefused(cause)
-        self.over = True
+    def _send(self, child: str, message: object, *, merge: str | None = None) -> None:
+        if self._tree is not None:
+            self._post.send(child, message, lane=Lane.REPLY, merge=merge)
 
     # -- closing
 
@@ -238,32 +209,14 @@ class House:
             self._close_soon()  # an actor's thread cannot wait for its own end
             return
         with self._closing:
-            if self._watchdog is not None:
-                self._watchdog.stop()
             if self._keeper is not None:
                 self._keeper.stop(self.settings.stop_timeout)
-            if self._root is not None and not self._root.done and self.died is None:
-                self._stop_children()
-                self._stop_root()
+            if self._tree is not None:
+                self._tree.stop()
             self._release()
-            self.over = True
+            self._over = True
         if self._closer is not None and self._closer is not threading.current_thread():
             self._closer.join(5.0)
-
-    def _stop_children(self) -> None:
-        self._put(ROOT, ShutDown())
-        limit = sum(slot.spec.stop_timeout + 1.0 for slot in self._slots)
-        if not self._runtime.wait_until(self._no_more_to_stop, limit):
-            logger.bind(child="guard").error("the children did not stop within {} s", limit)
-
-    def _no_more_to_stop(self) -> bool:
-        return self._all_stopped.is_set() or self.died is not None
-
-    def _stop_root(self) -> None:
-        self._put(ROOT, Stop())
-        root = self._root
-        if root is not None:
-            self._runtime.wait_until(lambda: root.done or self.died is not None, 5.0)
 
     def _release(self) -> None:
         """Let go of everything. What a stuck thread may still write to stays open and locked."""
@@ -274,24 +227,23 @@ class House:
             try:
                 self._terminal.close()
             except Exception as error:  # noqa: BLE001 - a stop goes on past a step that fails
-                logger.bind(child="guard").error("the terminal did not close: {!r}", error)
+                log.bind(child="guard").error("the terminal did not close: {!r}", error)
         self._runtime.close()
         stuck = self._runtime.alive() if isinstance(self._runtime, ThreadRuntime) else []
         if stuck:
-            logger.bind(child="guard").error(
+            log.bind(child="guard").error(
                 "still running: {}; stores and locks stay held until the process ends", stuck
             )
             return
-        if self._root_box is not None:
-            self._root_box.close()
         self.premises.give_back()
         if self.died is None and self.cause is None:
             self._events.publish(Kind.STOPPED)
 
     def _shut_down_by_ops(self, by: str) -> None:
         """Stop from a thread of its own: whoever asks is one of those to be stopped."""
-        logger.bind(child="guard").info("shutdown asked by {}", by)
-        self._put(ROOT, ShutDown(by))
+        log.bind(child="guard").info("shutdown asked by {}", by)
+        if self._tree is not None:
+            self._tree.tell_root(ShutDown(by))
         self._close_soon()
 
     def _close_soon(self) -> None:
@@ -305,12 +257,30 @@ class House:
 
     # -- used by the guard
 
+    @property
+    def ready(self) -> bool:
+        """Whether every child has been ready."""
+        return self._tree is not None and self._tree.ready
+
+    @property
+    def died(self) -> str | None:
+        """Why nothing is supervised any more, None while it is."""
+        return None if self._tree is None else self._tree.died
+
+    @property
+    def over(self) -> bool:
+        """Whether the guard has stopped or died."""
+        return self._over or self.died is not None
+
+    @property
+    def cause(self) -> DtmsError | None:
+        """Why the start was refused, None if it was not."""
+        return self._cause or (None if self._tree is None else self._tree.cause)
+
     def address(self, child: str) -> Address:
         """Return a child's address; raises `NotReady` before the start, `Stopped` after the end."""
         if self.over:
             raise Stopped(self.died or "the guard is over", remedy="start a new one")
-        if not self._slots:
-            raise NotReady("the guard has not been started", remedy="start it")
         return self._post.address(child)
 
     def ask(self, child: str, message: object, timeout: float, *, lane: Lane = Lane.DATA) -> Any:
@@ -328,22 +298,29 @@ class House:
             ) from None
 
     def tell_root(self, message: object) -> None:
-        """Send to the root, if there is one."""
-        if self._root_box is not None and not self.over:
-            self._post.send(ROOT, message, lane=Lane.CONTROL, merge="asked")
+        """Send to the root, if there is one; merged with what it was told and has not got to."""
+        if self._tree is not None:
+            self._tree.tell_root(message, merge="asked")
 
     def counts(self) -> dict[str, Counts]:
         """Return the mailbox counts of every child and the root."""
-        boxes = {slot.name: slot.mailbox for slot in self._slots}
-        if self._root_box is not None:
-            boxes[ROOT] = self._root_box
-        return {name: box.counts() for name, box in boxes.items()}
+        return {} if self._tree is None else self._tree.counts()
 
     def count(self, child: str) -> Counts | None:
         """Return the mailbox counts of one child, None before the start."""
-        return next((s.mailbox.counts() for s in self._slots if s.name == child), None)
+        return next((slot.mailbox.counts() for slot in self._slots if slot.name == child), None)
 
     # -- small help
+
+    @property
+    def _post(self) -> Post:
+        if self._tree is None:
+            raise NotReady("the guard has not been started", remedy="start it")
+        return self._tree.post
+
+    @property
+    def _slots(self) -> tuple[ChildSlot, ...]:
+        return () if self._tree is None else self._tree.slots
 
     def _login(self) -> int | None:
         account = self._overview.seen.account
@@ -352,6 +329,3 @@ class House:
 
     def _stage(self, stage: str, what: str = "done", **facts: object) -> None:
         self._events.publish(Kind.STAGE, None, None, stage=stage, what=what, **facts)
-
-    def _put(self, child: str, message: object, *, sticky: bool = False) -> None:
-        self._post.send(child, message, lane=Lane.CONTROL, sticky=sticky)

@@ -24,6 +24,7 @@ class ChildView:
     last_exit: str | None = None
     parked: str | None = None
     failures: tuple[str, ...] = ()
+    poisoned: int = 0  # messages set aside since the start of the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Seen:
     reconciled_at: float | None = None
     backup: Mapping[str, Any] | None = None  # the newest: when, and where
     paused_host_at: float | None = None
+    leaked_threads: int = 0  # of hung incarnations, that have not ended yet
     failing: Mapping[str, str] = field(default_factory=dict)  # store -> why it takes no writes
 
 
@@ -128,6 +130,8 @@ def _fold_child(view: ChildView, event: Event) -> ChildView:
         view = replace(view, parked=facts["reason"])
     elif kind is Kind.UNPARKED:
         view = replace(view, parked=None)
+    elif kind is Kind.POISONED:
+        view = replace(view, poisoned=view.poisoned + 1)
     return view
 
 
@@ -165,6 +169,7 @@ _CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
     Kind.RECONCILED: lambda e: {"reconciled_at": e.at},
     Kind.BACKUP: lambda e: {"backup": {"at": e.facts["taken_at"], "path": e.facts["path"]}},
     Kind.HOST_PAUSED: lambda e: {"paused_host_at": e.at},
+    Kind.LEAKED: lambda e: {"leaked_threads": e.facts["threads"]},
 }
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from actors.actor import Vitals
 from actors.incarnation import Incarnation
+from actors.life import ExitReport
 from actors.mailbox import Mailbox
 from actors.runtime import Timer
 from supervisors.budget import RestartBudget
@@ -40,6 +41,8 @@ class ChildSlot:
         self.vitals: Vitals | None = None
         self.lease: Lease | None = None
         self.was_ready = False  # some incarnation became ready
+        self.ending: ExitReport | None = None  # fenced; it waits for its spec's `release`
+        self.releases = 0  # how often that was called for it
         self.manual = False  # the stop under way is part of a restart by ops
         self.epoch = 0  # moves on with every new plan for this child; old timers are void
         self.judge_from = 0.0  # hangs and silence are measured from here at the earliest

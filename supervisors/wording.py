@@ -1,45 +1,42 @@
-"""What the root supervisor tells people."""
+"""What the guard tells people of its children's lives: notices made of the root's facts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from actors.life import ExitReport
 from defence.alerts import Notice, Severity
-from defence.errors import DtmsError, StartRefused
+from supervisors.owner import ChargeUnwritten, Escalated, Poisoned
 
 
-def unwritten_charge(child: str, error: Exception) -> Notice:
+def charge_unwritten(fact: ChargeUnwritten) -> Notice:
     """Say that a restart counts in memory only."""
     return Notice(
         key="ledger",
         severity=Severity.WARNING,
         title="A restart could not be written to the ledger",
-        text=f"{child}: {error}. It counts until this process ends.",
+        text=f"{fact.child}: {fact.error}. It counts until this process ends.",
     )
 
 
-def escalated(child: str, why: str, failures: Sequence[str], again: float | None) -> Notice:
-    """Say that a child is down, why, and when it is tried again (seconds; None: by ops only)."""
+def escalated(fact: Escalated) -> Notice:
+    """Say that a child is down, why, and when it is tried again."""
+    again = fact.retry_in
     plan = "It waits for ops." if again is None else f"It is tried again in {again:.0f} s."
     return Notice(
-        key=f"escalated:{child}",
+        key=f"escalated:{fact.child}",
         severity=Severity.CRITICAL,
-        title=f"{child} is down: {why}",
-        text=f"Failures: {'; '.join(failures) or 'as before'}. {plan} "
-        f"To start it now: ctl reset-budget {child}",
+        title=f"{fact.child} is down: {fact.why}",
+        text=f"Failures: {'; '.join(fact.failures) or 'as before'}. {plan} "
+        f"To start it now: ctl reset-budget {fact.child}",
     )
 
 
-def refusal(report: ExitReport) -> DtmsError:
-    """Return the cause with which a failed first start is refused."""
-    cause = report.cause
-    if isinstance(cause, StartRefused):
-        return cause
-    if isinstance(cause, DtmsError):  # such as a bad file of prices: its field and remedy count
-        return StartRefused(
-            cause.message, field=cause.field, value=cause.value, remedy=cause.remedy
-        )
-    return StartRefused(
-        f"{report.child} {report.how}: {report.error}", remedy="see the log for the whole error"
+def poisoned(fact: Poisoned) -> Notice:
+    """Say that a message was set aside. The same kind of message is one alert."""
+    poison = fact.poison
+    return Notice(
+        key=f"poison:{fact.child}:{poison.message}",
+        severity=Severity.WARNING,
+        title=f"{fact.child} ended twice over a message, which was set aside",
+        text=f"{poison.shown} (id {poison.id}): {poison.error}. "
+        "It was not done; what it was about is settled by reconciliation or must be sent anew. "
+        "To see all: ctl poison",
     )

@@ -67,7 +67,7 @@ def test_a_registry_that_hangs_before_its_commit_is_replaced_and_writes_nothing_
 def test_a_root_that_dies_or_is_stuck(kit: GuardKit, how: str) -> None:
     points = Points()
     guard = kit.start(points=points)
-    watchdog = guard._house._watchdog
+    watchdog = guard._house._tree._watchdog
     assert watchdog is not None
     watchdog._stuck_after = 0.5
     watchdog._every = 0.05

@@ -25,7 +25,9 @@ from actors.simulated import SimulatedRuntime
 from actors.threads import ThreadRuntime
 from defence.alerts import Notice
 from defence.errors import DtmsError
-from supervisors.owner import RootSettings
+from supervisors import wording
+from supervisors.owner import ChargeUnwritten, Escalated, Leaked, Poisoned, RootSettings
+from supervisors.owner import MemoryLedger as InMemory
 from supervisors.root import RootSupervisor
 from supervisors.slot import ChildSlot
 from supervisors.spec import Backoff, ChildSpec
@@ -157,29 +159,22 @@ def child(name: str, script: Script | None = None, **rules: Any) -> tuple[ChildS
     return ChildSpec(name=name, factory=make, **rules), script
 
 
-class MemoryLedger:
+class MemoryLedger(InMemory):
     """Charges in memory; `broken` makes every write fail."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, list[float]] = {}
+        super().__init__()
         self.broken: Exception | None = None
-
-    def charges(self, child: str) -> list[float]:
-        return list(self.kept.get(child, []))
 
     def add(self, child: str, at: float) -> None:
         if self.broken is not None:
             raise self.broken
-        self.kept.setdefault(child, []).append(at)
+        super().add(child, at)
 
     def clear(self, child: str) -> None:
         if self.broken is not None:
             raise self.broken
-        self.kept.pop(child, None)
-
-    def prune(self, child: str, before: float) -> None:
-        """Forget charges older than that."""
-        self.kept[child] = [at for at in self.kept.get(child, []) if at >= before]
+        super().clear(child)
 
 
 class RecordingOwner:
@@ -191,7 +186,11 @@ class RecordingOwner:
         self.stopped = 0
         self.causes: list[str] = []
         self.pauses: list[float] = []
-        self.notices: list[Notice] = []
+        self.notices: list[Notice] = []  # of what the guard would tell people
+        self.escalations: list[Escalated] = []
+        self.unwritten: list[ChargeUnwritten] = []
+        self.poison: list[Poisoned] = []
+        self.leaks: list[Leaked] = []
 
     def all_ready(self) -> None:
         self.ready += 1
@@ -208,8 +207,19 @@ class RecordingOwner:
     def host_paused(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    def notify(self, notice: Notice) -> None:
-        self.notices.append(notice)
+    def escalated(self, fact: Escalated) -> None:
+        self.escalations.append(fact)
+        self.notices.append(wording.escalated(fact))
+
+    def charge_unwritten(self, fact: ChargeUnwritten) -> None:
+        self.unwritten.append(fact)
+        self.notices.append(wording.charge_unwritten(fact))
+
+    def poisoned(self, fact: Poisoned) -> None:
+        self.poison.append(fact)
+
+    def leaked(self, fact: Leaked) -> None:
+        self.leaks.append(fact)
 
 
 class House:

@@ -1,4 +1,4 @@
-"""The restart budget against a plain reference, at its boundaries, and from the ledger."""
+"""The restart budget, its backoff and its spec; `test_cases_window` has the window itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from runtime_kit import STEADY, refused
 
 from defence.errors import Invalid
@@ -15,19 +15,6 @@ from supervisors.budget import RestartBudget
 from supervisors.spec import Backoff, ChildSpec
 
 HOUR = 3600.0
-gaps = st.one_of(
-    st.floats(0, 2 * HOUR),
-    st.sampled_from([0.0, HOUR, HOUR / 2, HOUR / 3, 0.1, math.ulp(HOUR)]),
-)
-
-
-def reference(times: list[float], limit: int, period: float) -> list[float]:
-    """Return the failures that are granted a restart; five plain lines."""
-    granted: list[float] = []
-    for now in times:
-        if sum(1 for at in granted if at <= now < at + period) < limit:
-            granted.append(now)
-    return granted
 
 
 def granted_by_budget(times: list[float], limit: int, period: float) -> list[float]:
@@ -42,21 +29,6 @@ def granted_by_budget(times: list[float], limit: int, period: float) -> list[flo
         else:
             assert left == 0
     return granted
-
-
-@STEADY
-@given(st.floats(0, 1e9), st.lists(gaps, max_size=25), st.integers(0, 5))
-@example(0.1, [HOUR] * 4, 1)
-def test_it_grants_what_the_reference_grants(start: float, waits: list[float], limit: int) -> None:
-    times, now = [], start
-    for wait in waits:
-        now += wait
-        times.append(now)
-    granted = granted_by_budget(times, limit, HOUR)
-    assert granted == reference(times, limit, HOUR)
-    # No half-open window holds more: it is enough to look at those that begin at a charge.
-    for begin in granted:
-        assert sum(1 for at in granted if begin <= at < begin + HOUR) <= limit
 
 
 @STEADY

@@ -109,7 +109,7 @@ def test_an_incarnation_fenced_before_its_first_step_does_nothing(simulate: Buil
     house = simulate(spec).open()
     house.kill("one")
     house.until(lambda: len(script.made) == 2)
-    house.actor._fence(house.slot("one"), "hung")
+    house.actor.ends.fence(house.slot("one"), "hung")
     house.ready("one", 3)
     pass_time(house, 1.0)
     assert starts == [1, 3]

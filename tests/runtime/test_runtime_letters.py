@@ -233,7 +233,7 @@ def test_a_message_is_late_at_its_deadline(simulate: Build) -> None:
     house.kill("one")
     house.until(lambda: house.of(Kind.ESCALATED))
     assert isinstance(refused(lambda: house.ask("one", Note("x"), timeout=10.0)), DeadlinePassed)
-    house.actor._spawn(house.slot("one"))  # no time has passed
+    house.actor.starting.spawn(house.slot("one"))  # no time has passed
     pass_time(house, 1.0)
     assert script.book == []
 
@@ -313,7 +313,7 @@ def test_a_forwarded_message_keeps_its_deadline(simulate: Build) -> None:
     for message in (forward, standing):
         late = refused(lambda: house.ask("one", message, timeout=2.0))  # noqa: B023 - used at once
         assert isinstance(late, DeadlinePassed)
-    house.actor._spawn(house.slot("two"))
+    house.actor.starting.spawn(house.slot("two"))
     script.stings["order"] = 0
     pass_time(house, 1.0)
     assert script.book == []  # refused as late
@@ -359,12 +359,12 @@ def test_a_killed_point_leaves_the_letter_and_its_mark(build: Build) -> None:
 def _paused(house: House, name: str) -> House:
     """Open the house and have incarnation 1 of `name` dead, 2 not yet started."""
     house.open()
-    spawn = house.actor._spawn
+    spawn = house.actor.starting.spawn
     held: list[object] = []
-    house.actor._spawn = held.append  # type: ignore[method-assign, assignment]
+    house.actor.starting.spawn = held.append  # type: ignore[method-assign, assignment]
     house.kill(name)
     house.until(lambda: held)
-    house.actor._spawn = spawn  # type: ignore[method-assign]
+    house.actor.starting.spawn = spawn  # type: ignore[method-assign]
     return house
 
 

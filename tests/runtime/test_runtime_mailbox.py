@@ -188,7 +188,7 @@ class MailboxModel(RuleBasedStateMachine):
         waiting = any(self.lanes.values())
         assert self.box.empty() is not waiting
         assert self.box.held_by(self.number) is (self.holder == self.number)
-        assert self.box.has_mail_for(self.number) is (waiting and self.holder == self.number)
+        assert self.box.might_serve(self.number) is (waiting and self.holder == self.number)
         for letter in self.in_hand:
             assert self.box.holds(letter, self.number) is (self.holder == self.number)
 

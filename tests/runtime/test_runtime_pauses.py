@@ -182,7 +182,7 @@ def test_critical_is_marked_while_it_lasts(simulate: Build) -> None:
 def test_a_lease_that_is_stuck_in_an_order_ends_the_guard(
     simulate: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supervisors.root.REVOKE_WAIT", 0.0)
+    monkeypatch.setattr("supervisors.ends.REVOKE_WAIT", 0.0)
     spec, script = child("one", hang_after=3.0)
     house = simulate(spec).open()
 

@@ -397,7 +397,7 @@ def test_too_many_hung_threads_escalate_and_say_so(simulate: Build) -> None:
     told = len(house.owner.notices)
     pass_time(house, 600.0)
     assert told < len(house.owner.notices) <= told + 11  # repeated, and not every second
-    for incarnation in house.actor._leaked:  # the threads end after all
+    for incarnation in house.actor.ends.leaked:  # the threads end after all
         incarnation.done = True
     pass_time(house, 61.0)
     assert house.slot("one").state is ChildState.READY

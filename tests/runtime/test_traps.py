@@ -1,9 +1,8 @@
-"""The traps of pykka, row by row: each has a test here or is covered by a named one."""
+"""The traps of pykka, row by row: what DTMS does instead. The other rows: test_traps_too."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,52 +32,6 @@ from actors.mailbox import Lane
 from defence.errors import Fault
 
 Build = Callable[..., House]
-LETTERS, LIVES = "test_runtime_letters", "test_runtime_lives"
-FENCING = "test_runtime_fencing"
-MAILBOX, PYKKA = "test_runtime_mailbox", "test_runtime_pykka"
-SUPERVISION = "test_runtime_supervision"
-HERE = "test_traps"
-
-# row of docs/traps.md: (file, test)
-TABLE: dict[int, tuple[str, str]] = {
-    1: (HERE, "test_the_hosts_own_actors_survive_every_death"),
-    2: (LETTERS, "test_a_message_that_crashes_twice_alone_is_poison"),
-    3: (LIVES, "test_dying_in_on_start_during_a_restart_is_charged_and_tried_again"),
-    4: (LIVES, "test_a_child_is_not_ready_before_it_says_so"),
-    5: (LETTERS, "test_expected_errors_are_answers_and_the_actor_lives"),
-    6: (HERE, "test_tells_and_asks_that_wait_outlive_a_crash"),
-    7: (MAILBOX, "test_closing_is_atomic_under_fire"),
-    8: (HERE, "test_an_address_and_even_an_old_ref_reach_the_current_incarnation"),
-    9: (HERE, "test_stopping_behind_a_full_mailbox_does_not_block"),
-    10: (HERE, "test_every_thread_is_a_daemon_and_gone_after_the_close"),
-    11: (LIVES, "test_a_thread_that_cannot_be_had_is_a_failed_start"),
-    12: (LIVES, "test_stop_goes_on_past_a_child_that_hangs_in_on_stop"),
-    13: (HERE, "test_stops_from_many_threads_are_all_done"),
-    14: (HERE, "test_a_stop_does_not_wait_behind_fifty_messages"),
-    15: (HERE, "test_what_comes_during_the_stop_is_counted"),
-    16: (LETTERS, "test_a_late_message_is_refused_and_not_done"),
-    17: (SUPERVISION, "test_too_many_hung_threads_escalate_and_say_so"),
-    18: (FENCING, "test_a_fenced_incarnation_that_wakes_settles_nothing"),
-    19: (LIVES, "test_stop_goes_on_past_a_child_whose_on_stop_raises"),
-    20: (HERE, "test_system_exit_in_on_stop_runs_it_once_and_answers_everybody"),
-    21: (HERE, "test_pykkas_on_failure_hook_is_never_called"),
-    22: (HERE, "test_the_hosts_broadcast_and_stop_all_do_not_reach_us"),
-    23: (HERE, "test_a_second_waiter_times_out_by_its_own_time_out"),
-    24: (LETTERS, "test_expected_errors_are_answers_and_the_actor_lives"),
-    25: (LETTERS, "test_proxy_messages_are_refused_through_a_ref"),
-    26: (FENCING, "test_asking_on_an_actors_own_thread_raises"),
-    27: (HERE, "test_every_message_is_frozen"),
-    28: (HERE, "test_an_asyncio_loop_asks_through_an_executor_and_goes_on"),
-    29: (HERE, "test_work_is_done_on_the_actors_own_thread"),
-    30: (LIVES, "test_dying_in_a_message_is_one_report_and_one_charge"),
-    31: (HERE, "test_the_hosts_broadcast_and_stop_all_do_not_reach_us"),
-}
-
-
-def test_every_row_is_covered_by_a_test_that_exists() -> None:
-    assert sorted(TABLE) == list(range(1, 32))
-    for module, name in TABLE.values():
-        assert callable(getattr(importlib.import_module(module), name))
 
 
 class HostActor(pykka.ThreadingActor):
@@ -103,10 +56,9 @@ def host() -> Iterator[pykka.ActorRef[HostActor]]:
         ref.stop(timeout=PATIENCE)
 
 
-# 1
 @pytest.mark.parametrize("where", ["message", "ask", "on_start", "on_stop", "factory"])
 @pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt])
-def test_the_hosts_own_actors_survive_every_death(
+def test_row_01_the_hosts_own_actors_survive_every_death(
     thread: Build, death: type[BaseException], where: str
 ) -> None:
     host = HostActor.start()
@@ -129,8 +81,7 @@ def test_the_hosts_own_actors_survive_every_death(
     host.stop(timeout=PATIENCE)
 
 
-# 6
-def test_tells_and_asks_that_wait_outlive_a_crash(build: Build) -> None:
+def test_row_06_tells_and_asks_that_wait_outlive_a_crash(build: Build) -> None:
     spec, script = child("one")
     house = build(spec).open()
     house.address("one").tell(Call(die_once(RuntimeError("crash"))))
@@ -139,8 +90,7 @@ def test_tells_and_asks_that_wait_outlive_a_crash(build: Build) -> None:
     assert script.book == ["told", "asked"]
 
 
-# 8
-def test_an_address_and_even_an_old_ref_reach_the_current_incarnation(build: Build) -> None:
+def test_row_08_an_address_and_even_an_old_ref_reach_the_current_incarnation(build: Build) -> None:
     spec, script = child("one")
     house = build(spec).open()
     address, ref = house.address("one"), script.worker.actor_ref
@@ -150,8 +100,7 @@ def test_an_address_and_even_an_old_ref_reach_the_current_incarnation(build: Bui
     assert house.wait(ref.ask(Note("x"), block=False)) == 2
 
 
-# 9
-def test_stopping_behind_a_full_mailbox_does_not_block(build: Build) -> None:
+def test_row_09_stopping_behind_a_full_mailbox_does_not_block(build: Build) -> None:
     spec, _ = child("one", data_limit=1, stop_timeout=0.1)
     house = build(spec).open()
     house.address("one").tell(Call(hang_in(1)))
@@ -161,8 +110,7 @@ def test_stopping_behind_a_full_mailbox_does_not_block(build: Build) -> None:
     assert "guard stopped" in str(refused(lambda: owed.get(timeout=0)))
 
 
-# 10
-def test_every_thread_is_a_daemon_and_gone_after_the_close(thread: Build) -> None:
+def test_row_10_every_thread_is_a_daemon_and_gone_after_the_close(thread: Build) -> None:
     before = set(threading.enumerate())
     one, _ = child("one", stop_timeout=0.05)
     two, _ = child("two")
@@ -183,8 +131,7 @@ def test_every_thread_is_a_daemon_and_gone_after_the_close(thread: Build) -> Non
     assert dtms_threads() == []
 
 
-# 13
-def test_stops_from_many_threads_are_all_done(thread: Build) -> None:
+def test_row_13_stops_from_many_threads_are_all_done(thread: Build) -> None:
     one, script = child("one")
     house = thread(one).open()
     stops: list[int] = []
@@ -212,8 +159,7 @@ def _outcome(future: pykka.Future[object]) -> object:
         return error
 
 
-# 14
-def test_a_stop_does_not_wait_behind_fifty_messages(simulate: Build) -> None:
+def test_row_14_a_stop_does_not_wait_behind_fifty_messages(simulate: Build) -> None:
     spec, script = child("one")
     house = simulate(spec).open()
 
@@ -229,8 +175,7 @@ def test_a_stop_does_not_wait_behind_fifty_messages(simulate: Build) -> None:
     assert counts.dead == 50 - len(script.book)
 
 
-# 15
-def test_what_comes_during_the_stop_is_counted(build: Build) -> None:
+def test_row_15_what_comes_during_the_stop_is_counted(build: Build) -> None:
     spec, script = child("one")
     house = build(spec).open()
     script.on_stop = lambda worker: worker.tell("one", Note("from on_stop"))  # not closed yet
@@ -240,8 +185,7 @@ def test_what_comes_during_the_stop_is_counted(build: Build) -> None:
     assert house.slot("one").mailbox.counts().dead == 1
 
 
-# 20
-def test_system_exit_in_on_stop_runs_it_once_and_answers_everybody(build: Build) -> None:
+def test_row_20_system_exit_in_on_stop_runs_it_once_and_answers_everybody(build: Build) -> None:
     stops: list[int] = []
 
     def stop(worker: Worker) -> None:
@@ -256,8 +200,7 @@ def test_system_exit_in_on_stop_runs_it_once_and_answers_everybody(build: Build)
     assert all(str(_outcome(one)) == "1" or "stopped" in str(_outcome(one)) for one in owed)
 
 
-# 21
-def test_pykkas_on_failure_hook_is_never_called(build: Build) -> None:
+def test_row_21_pykkas_on_failure_hook_is_never_called(build: Build) -> None:
     spec, script = child("one")
     house = build(spec).open()
     called: list[object] = []
@@ -266,8 +209,7 @@ def test_pykkas_on_failure_hook_is_never_called(build: Build) -> None:
     assert called == []
 
 
-# 22, 31
-def test_the_hosts_broadcast_and_stop_all_do_not_reach_us(
+def test_row_22_and_31_the_hosts_broadcast_and_stop_all_do_not_reach_us(
     thread: Build, host: pykka.ActorRef[HostActor]
 ) -> None:
     spec, script = child("one")
@@ -283,8 +225,7 @@ def test_the_hosts_broadcast_and_stop_all_do_not_reach_us(
     assert not house.of(Kind.EXITED)
 
 
-# 23
-def test_a_second_waiter_times_out_by_its_own_time_out(thread: Build) -> None:
+def test_row_23_a_second_waiter_times_out_by_its_own_time_out(thread: Build) -> None:
     spec, _ = child("one")
     house = thread(spec).open()
     gate = threading.Event()
@@ -299,8 +240,7 @@ def test_a_second_waiter_times_out_by_its_own_time_out(thread: Build) -> None:
     assert not first.is_alive()
 
 
-# 27
-def test_every_message_is_frozen() -> None:
+def test_row_27_every_message_is_frozen() -> None:
     kinds = [one for one in vars(messages).values() if isinstance(one, type) and is_dataclass(one)]
     assert len(kinds) > 25
     for kind in kinds:
@@ -314,8 +254,7 @@ def test_every_message_is_frozen() -> None:
         assert mutable == [], kind
 
 
-# 28
-def test_an_asyncio_loop_asks_through_an_executor_and_goes_on(thread: Build) -> None:
+def test_row_28_an_asyncio_loop_asks_through_an_executor_and_goes_on(thread: Build) -> None:
     spec, _ = child("one")
     house = thread(spec).open()
     gate = threading.Event()
@@ -335,8 +274,7 @@ def test_an_asyncio_loop_asks_through_an_executor_and_goes_on(thread: Build) -> 
     assert beats >= 20
 
 
-# 29
-def test_work_is_done_on_the_actors_own_thread(thread: Build) -> None:
+def test_row_29_work_is_done_on_the_actors_own_thread(thread: Build) -> None:
     names: list[str] = []
     script = Script()
     script.on_start = script.on_stop = lambda _: names.append(threading.current_thread().name)
