@@ -1,4 +1,4 @@
-"""`status`, `trades`, `actions`, `history`, `alerts`, `health`: looking at the running guard."""
+"""`status`, `trades`, `alerts`, `poison`, `health` and so on: looking at the running guard."""
 
 from __future__ import annotations
 
@@ -73,6 +73,18 @@ def _params(asked: Asked) -> dict[str, Any]:
 def alerts(given: Place, *, as_json: bool, patience: float) -> int:
     """Show what people were told."""
     return _look(given, "/dtms/alerts", show.alerts, as_json=as_json, patience=patience)
+
+
+def poison(given: Place, limit: int | None, *, as_json: bool, patience: float) -> int:
+    """Show the messages that were set aside, newest first."""
+    return _look(
+        given,
+        "/dtms/poison",
+        show.poison,
+        as_json=as_json,
+        patience=patience,
+        params=_params({"limit": limit}),
+    )
 
 
 def health(given: Place, *, monitoring: bool, as_json: bool, patience: float) -> int:

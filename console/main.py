@@ -71,6 +71,9 @@ def run(  # one parameter a setting, so that the parser knows every type
     server: flags.Server = None,
     terminal_path: flags.TerminalPath = None,
     portable: flags.Portable = None,
+    isolate: flags.Isolate = None,
+    call_timeout: flags.CallTimeout = None,
+    terminal_timeout: flags.TerminalTimeout = None,
     verbose: flags.Verbose = False,
 ) -> int:
     """Start a guard and its gateway; stop with Ctrl-C."""
@@ -165,6 +168,22 @@ def alerts(
     from console import looking
 
     return looking.alerts(_place(data_dir, host, port), as_json=as_json, patience=timeout)
+
+
+@app.command()
+def poison(
+    limit: flags.Limit = None,
+    data_dir: flags.DataDir = None,
+    host: flags.Host = None,
+    port: flags.Port = None,
+    timeout: flags.Patience = 5.0,
+    as_json: flags.Json = False,
+) -> int:
+    """Show the messages that crashed a child twice and were set aside, newest first."""
+    from console import looking
+
+    place = _place(data_dir, host, port)
+    return looking.poison(place, limit, as_json=as_json, patience=timeout)
 
 
 @app.command()
@@ -276,6 +295,7 @@ def doctor(
     server: flags.Server = None,
     terminal_path: flags.TerminalPath = None,
     portable: flags.Portable = None,
+    isolate: flags.Isolate = None,
     timeout: flags.Patience = 30.0,
     as_json: flags.Json = False,
 ) -> int:

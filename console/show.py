@@ -88,18 +88,22 @@ def status(body: Mapping[str, Any]) -> None:
         *((("skipped", f"{number} {why}") for why, number in skipped.items())),
         ("reconciled (UTC)", moment(body.get("reconciled_at"))),
         ("backup (UTC)", moment(_map(body, "backup").get("at"))),
+        *((("hung threads", leaked),) if (leaked := body.get("leaked_threads")) else ()),
     ]
     out = console()
     shown = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows:
         shown.add_row(Text(str(name), style="bold"), cell(value))
     out.print(shown)
-    heads = ("child", "state", "incarnation", "restarts", "budget left", "mailbox", "last exit")
-    names = ("state", "incarnation", "restarts_in_window", "budget_left", "mailbox", "last_exit")
+    names = (
+        *("state", "incarnation", "restarts_in_window", "budget_left", "mailbox"),
+        *("poisoned", "last_exit"),
+    )
+    heads = ("child", "state", "incarnation", "restarts", "budget left", "mailbox", "poison")
     out.print(
         table(
             "",
-            heads,
+            (*heads, "last exit"),
             (
                 (name, *(child.get(one) for one in names))
                 for name, child in _map(body, "children").items()
@@ -189,6 +193,15 @@ def alerts(body: Mapping[str, Any]) -> None:
     )
     heads = ("last (UTC)", "severity", "times", "acknowledged", "title", "text", "id")
     console().print(table(f"{len(found)} alerts", heads, rows))
+
+
+def poison(body: Mapping[str, Any]) -> None:
+    """Show `GET /dtms/poison`."""
+    found = _list(body, "poison")
+    names = ("child", "incarnation", "message", "error", "shown", "lane", "id")
+    rows = ([moment(one.get("at")), *(one.get(name) for name in names)] for one in found)
+    title = f"{len(found)} messages that were set aside, UTC"
+    console().print(table(title, ("at", *names), rows))
 
 
 def answer(body: Mapping[str, Any]) -> None:

@@ -152,6 +152,13 @@ def _poisoned(facts: Facts) -> Line:
     return Line(ERROR, f"message {facts['message']} set aside: it crashed twice, {facts['error']}")
 
 
+def _leaked(facts: Facts) -> Line:
+    if facts["ended"] is True:
+        return Line(INFO, f"its hung thread has ended; {count(facts['threads'], 'thread')} left")
+    text = f"its hung thread stays behind, fenced; {count(facts['threads'], 'thread')} by now"
+    return Line(WARNING, text)
+
+
 def _dead_letter(facts: Facts) -> Line:
     level = WARNING if facts["why"] == "MailboxFull" else DEBUG
     return Line(level, f"message {facts['message']} was not handled: {facts['why']}")
@@ -345,6 +352,7 @@ SENTENCES: Final[Mapping[Kind, Callable[[Facts], Line]]] = {
         DEBUG, f"late report of incarnation {f['of']} ignored: {f['how']}"
     ),
     Kind.POISONED: _poisoned,
+    Kind.LEAKED: _leaked,
     Kind.DEAD_LETTER: _dead_letter,
     Kind.CONNECTING: _connecting,
     Kind.CONNECT_FAILED: _connect_failed,

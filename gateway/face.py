@@ -12,6 +12,7 @@ from defence.days import DaySummary
 from defence.errors import DtmsError
 from defence.history import Asked, Page
 from defence.orders import Action
+from defence.poison import PoisonRecord
 from defence.trade import Registration, Trade, TradeRecord
 from supervisors.overview import Health
 from supervisors.settings import Settings
@@ -114,6 +115,10 @@ class Guarded(Protocol):
 
     def alerts(self, *, timeout: float = 5.0) -> tuple[Alert, ...]:
         """Return the alerts, newest first."""
+        ...
+
+    def poison(self, limit: int = 100, *, timeout: float = 5.0) -> tuple[PoisonRecord, ...]:
+        """Return the newest messages that were set aside, newest first; raises `Invalid`."""
         ...
 
     def admin(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from defence.errors import DeadlinePassed, MailboxFull, Stopped
 from gateway.errors import TooMany
+from gateway.threads import DaemonThreads
 
 T = TypeVar("T")
 MAX_CLIENTS: Final = 4096  # addresses that are remembered; the one unseen longest goes first
@@ -64,7 +64,7 @@ class Lane:
         self._clock = clock
         self._here = 0
         self._closed = False
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"dtms-http-{name}")
+        self._threads = DaemonThreads(threads, f"dtms-http-{name}")
 
     async def run(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, on a thread of this lane.

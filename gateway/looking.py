@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +13,7 @@ from defence.days import public_day
 from defence.errors import Invalid
 from defence.history import MAX_PAGE, Asked, query_of
 from defence.orders import public_action
+from defence.poison import public_poison
 from defence.shape import MAX_ULONG
 from defence.trade import public_trade
 from gateway.bodies import Json
@@ -80,6 +83,12 @@ def look_routes(app: FastAPI, guard: Guarded, lane: Lane, hub: Hub, traffic: Tra
         found = await lane.run(guard.alerts)
         return Json({"alerts": [public_alert(one) for one in found]})
 
+    @app.get("/dtms/poison")
+    async def poison(request: Request) -> Response:
+        limit = _only_limit(request)
+        found = await lane.run(lambda: guard.poison(limit))
+        return Json({"poison": [public_poison(one) for one in found]})
+
     @app.get("/dtms/events")
     async def events(request: Request) -> Response:
         """`Last-Event-ID` wins over `since`: a browser that comes back sends both."""
@@ -100,13 +109,7 @@ def _asked(request: Request, *numbers: str) -> Asked:
     """Return what is asked of history, checked; `numbers` are what it can be asked by."""
     asked: Asked = {}
     known = {"limit", "since", "until", "cursor", "order", *numbers}
-    for name in request.query_params:
-        if name not in known:  # a filter that is misspelt must not answer with everything
-            raise Invalid(
-                "is no part of this question",
-                field=name[:64],
-                remedy=f"give any of {', '.join(sorted(known))}",
-            )
+    _must_know(request, known)
     limit, order = _query(request, "limit"), _query(request, "order")
     if limit is not None:
         asked["limit"] = whole(limit, "limit", 1, MAX_PAGE)
@@ -128,6 +131,24 @@ def _asked(request: Request, *numbers: str) -> Asked:
         asked["oldest_first"] = True
     query_of(**asked)  # refused here, before it takes a thread
     return asked
+
+
+def _must_know(request: Request, known: Collection[str]) -> None:
+    """Refuse a filter that is misspelt: it must not answer with everything."""
+    for name in request.query_params:
+        if name not in known:
+            raise Invalid(
+                "is no part of this question",
+                field=name[:64],
+                remedy=f"give any of {', '.join(sorted(known))}",
+            )
+
+
+def _only_limit(request: Request) -> int:
+    """Return how many are asked for. Raises `Invalid`."""
+    _must_know(request, ("limit",))
+    limit = _query(request, "limit")
+    return 100 if limit is None else whole(limit, "limit", 1, MAX_PAGE)
 
 
 def _plus(text: str) -> str:

@@ -99,6 +99,11 @@ class _Scrape(Collector):
         for name in _MODES:
             mode.add_metric([name], status.get("mode") == name)
         yield mode
+        yield _gauge(
+            "dtms_leaked_threads",
+            "Threads of replaced children that hang still.",
+            status.get("leaked_threads"),
+        )
         yield _gauge("dtms_paused", "Whether ops has paused it.", bool(status.get("paused")))
         terminal = _mapping(status.get("terminal"))
         if terminal:
@@ -168,13 +173,20 @@ def _children(children: Mapping[str, Any]) -> Iterator[Metric]:
             "dtms_child_budget_left", "Restarts that its budget still allows.", labels=["child"]
         ),
     }
+    poison = CounterMetricFamily(
+        "dtms_child_poison",
+        "Messages that were set aside because they crashed the child twice.",
+        labels=["child"],
+    )
     for name, child in children.items():
         for one in ChildState:
             state.add_metric([name, one.value], child["state"] == one.value)
         for key, gauge in numbers.items():
             gauge.add_metric([name], child[key])
+        poison.add_metric([name], child["poisoned"])
     yield state
     yield from numbers.values()
+    yield poison
 
 
 def _moment(name: str, text: str, at: str | None) -> Iterator[Metric]:

@@ -37,11 +37,12 @@ PAGE: Final = """<!doctype html>
 <section><h2>Children</h2><div class="wide"><table id="children"></table></div></section>
 <section><h2>Trades</h2><div class="wide"><table id="trades"></table></div></section>
 <section><h2>Alerts</h2><div class="wide"><table id="alerts"></table></div></section>
+<section><h2>Poison</h2><div class="wide"><table id="poison"></table></div></section>
 <section><h2>Actions</h2><div class="wide"><table id="actions"></table></div></section>
 <section><h2>History</h2><div class="wide"><table id="history"></table></div></section>
 </main>
 <noscript>This page needs JavaScript; the same is at /dtms/status, /dtms/trades, /dtms/alerts,
-/dtms/actions and /dtms/history, and on the command line.</noscript>
+/dtms/poison, /dtms/actions and /dtms/history, and on the command line.</noscript>
 </body>
 </html>
 """
@@ -73,10 +74,11 @@ SCRIPT: Final = """
 const EVERY = 2000;
 const TABLES = {
   children: ["child", "state", "incarnation", "restarts_in_window", "budget_left", "mailbox",
-    "parked", "last_exit"],
+    "parked", "poisoned", "last_exit"],
   trades: ["ticket", "symbol", "direction", "volume", "entry_price", "stop_loss", "take_profit",
     "standing", "state", "result_r", "managed_by", "registered_at", "updated_at"],
   alerts: ["severity", "title", "text", "count", "last_at", "told", "acknowledged_at"],
+  poison: ["at", "child", "incarnation", "message", "error", "shown", "lane", "id"],
   actions: ["at", "ticket", "symbol", "kind", "detail", "step", "outcome", "retcode", "price"],
   history: ["closed_at", "ticket", "symbol", "direction", "initial_volume", "entry_price",
     "close_price", "close_profit", "result_r", "standing", "close_reason"],
@@ -156,6 +158,7 @@ async function refresh() {
     await Promise.all([
       show("/dtms/trades", "trades"),
       show("/dtms/alerts", "alerts"),
+      show("/dtms/poison?limit=20", "poison"),
       show("/dtms/actions?limit=50", "actions"),
       show("/dtms/history?limit=20", "history"),
     ]);

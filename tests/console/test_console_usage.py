@@ -75,8 +75,10 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "login": ("5", 5),
     "server": ("S", "S"),
     "terminal_path": ("t.exe", Path("t.exe")),
+    "call_timeout": ("2", 2.0),
+    "terminal_timeout": ("9", 9.0),
 }
-SWITCHES = ("chaos", "portable")
+SWITCHES = ("chaos", "portable", "isolate")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -274,8 +276,8 @@ def test_ctrl_c_while_it_loads(
 def test_help_lists_what_exists_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     names = [getattr(command.callback, "__name__", "") for command in app.registered_commands]
     assert names == [
-        *("run", "status", "trades", "actions", "history", "alerts", "health", "ctl"),
-        *("verify", "backup", "restore", "doctor"),
+        *("run", "status", "trades", "actions", "history", "alerts", "poison"),
+        *("health", "ctl", "verify", "backup", "restore", "doctor"),
     ]
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

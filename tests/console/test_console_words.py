@@ -107,6 +107,18 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
         "late report of incarnation 1 ignored: crashed",
     ),
     (
+        Kind.LEAKED,
+        {"threads": 2, "ended": False},
+        "WARNING",
+        "its hung thread stays behind, fenced; 2 threads by now",
+    ),
+    (
+        Kind.LEAKED,
+        {"threads": 1, "ended": True},
+        "INFO",
+        "its hung thread has ended; 1 thread left",
+    ),
+    (
         Kind.POISONED,
         {"message": "Register", "id": "x", "error": "KeyError('a')"},
         "ERROR",

@@ -17,6 +17,7 @@ from defence.days import DaySummary
 from defence.errors import DtmsError, NotFound
 from defence.history import Page
 from defence.orders import Action
+from defence.poison import PoisonRecord
 from defence.trade import Registration, Standing, Trade, TradeRecord, TradeState, public_trade
 from gateway.server import Gateway
 from supervisors.guard import trade_from
@@ -103,6 +104,7 @@ class FakeGuard:
             "mailbox": 0,
             "last_exit": None,
             "parked": None,
+            "poisoned": 3,
         }
         return {
             "ready": self.judged.ready,
@@ -114,6 +116,7 @@ class FakeGuard:
             "active_trades": 1,
             "observed_trades": 0,
             "orders_in_doubt": 0,
+            "leaked_threads": 2,
             "cycle": {
                 "number": 9,
                 "at": "2026-01-02T03:04:05.000+00:00",
@@ -214,6 +217,21 @@ class FakeGuard:
                 text="text",
                 raised_at=1_700_000_000.0,
                 last_at=1_700_000_000.0,
+            ),
+        )
+
+    def poison(self, limit: int = 100, *, timeout: float = 5.0) -> tuple[PoisonRecord, ...]:
+        self._called("poison", limit)
+        return (
+            PoisonRecord(
+                at=1_700_000_000.0,
+                child="registry",
+                incarnation=2,
+                message="Register",
+                id="p1",
+                error=HOSTILE,
+                shown=HOSTILE,
+                lane="data",
             ),
         )
 

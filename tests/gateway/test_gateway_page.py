@@ -133,7 +133,8 @@ def browse(tmp_path: Path, client: httpx2.Client) -> dict[str, object]:
     if node is None:
         pytest.skip("needs node to run the page's script")
     answers = {}
-    for path in ("/dtms/status", "/dtms/trades", "/dtms/alerts", "/dtms/actions?limit=50"):
+    lists = ("/dtms/trades", "/dtms/alerts", "/dtms/poison?limit=20", "/dtms/actions?limit=50")
+    for path in ("/dtms/status", *lists):
         answer = client.get(path)
         answers[path] = [answer.status_code, answer.json()]
     files = {
@@ -168,7 +169,8 @@ def test_hostile_text_is_shown_as_text(
     trades = json.dumps(places["trades"])
     assert json.dumps(HOSTILE) in trades
     assert str(TICKET) in trades
-    for name in ("alerts", "actions", "facts"):
+    assert json.dumps(["leaked threads", "", []]) in json.dumps(places["facts"])
+    for name in ("alerts", "poison", "actions", "facts"):
         assert HOSTILE in json.dumps(places[name])
     assert json.dumps(["escalated", "bad", []]) in json.dumps(places["children"])
     assert found["again"] == 1

@@ -24,6 +24,17 @@ def test_status_trades_alerts_actions(guard: FakeGuard, client: httpx2.Client) -
     assert guard.calls[-1] == ("actions", (100, None))
 
 
+def test_poison(guard: FakeGuard, client: httpx2.Client) -> None:
+    (found,) = client.get("/dtms/poison").json()["poison"]
+    assert (found["child"], found["id"], found["shown"]) == ("registry", "p1", HOSTILE)
+    assert found["at"] == "2023-11-14T22:13:20.000+00:00"
+    assert client.get("/dtms/poison?limit=1000").status_code == 200
+    assert guard.calls == [("poison", (100,)), ("poison", (1000,))]
+    for query, field in (("limit=0", "limit"), ("limit=1001", "limit"), ("ticket=1", "ticket")):
+        answer = client.get(f"/dtms/poison?{query}")
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
 def test_one_trade(guard: FakeGuard, client: httpx2.Client) -> None:
     assert client.get(f"/dtms/trade/{TICKET}").json() == public_trade(a_record())
     assert client.get("/dtms/trade/1").status_code == 404
