@@ -26,6 +26,9 @@ NAMES: Final = {
     "http": "registrations over HTTP: 64 connections, single and in batches",
     "start": "from start to ready with many stored trades, stage by stage",
     "memory": "bytes a trade",
+    "supervision": "deaths, hangs, asks, tells and starts, against raw pykka and Thespian",
+    "soak": "ten virtual hours, then ten real minutes of kills: does anything grow?",
+    "worker": "a hosted terminal: cost per call against the same one in the process; its death",
     "history": "questions, commits and compaction at a million records, against a thousand",
 }
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -58,7 +59,7 @@ class Books:
 class Host:
     """One life of the process that is killed."""
 
-    def __init__(self, folder: Path, work: list[Pair]) -> None:
+    def __init__(self, folder: Path, work: list[Pair], environ: Mapping[str, str]) -> None:
         self.folder = folder
         self.answers = folder / "answers.jsonl"
         self.answers.unlink(missing_ok=True)
@@ -75,7 +76,7 @@ class Host:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**clean, "PYTHONPATH": str(ROOT)},
+            env={**clean, "PYTHONPATH": str(ROOT), **environ},
             cwd=folder,
             text=True,
         )
@@ -125,9 +126,10 @@ class Host:
 class Storm:
     """One data folder, one broker that outlives its guards, and the rounds."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, **environ: str) -> None:
         folder.mkdir()
         self.folder = folder
+        self.environ = environ
         self.books = Books()
         self.moments: Counter[str] = Counter()
         self.cut = 0  # requests without an answer: the kill came between
@@ -141,20 +143,28 @@ class Storm:
         mine, theirs = self._work()
         for pair in mine:
             self.books.send(pair)
-        host = Host(self.folder, mine)
+        host = Host(self.folder, mine, self.environ)
         try:
             if moment == EARLY:
                 time.sleep(self._chance.uniform(0, START))
+                self.killing(host)
                 ran = host.kill()
             else:
                 ran = self._storm(host, theirs, stop=moment == STOP)
         finally:
             host.end()
+        self.ended(host)
         self.moments[moment if ran else f"{moment}, too late"] += 1
         self._read(host.answers)
         with self.books.lock:
             self._waiting = [pair for pair in (*mine, *theirs) if pair[0] not in self.books.known]
         self.look()
+
+    def killing(self, host: Host) -> None:
+        """Look at a host a moment before it is killed."""
+
+    def ended(self, host: Host) -> None:
+        """Look at what a host has left behind that has just been killed."""
 
     def _work(self) -> tuple[list[Pair], list[Pair]]:
         """Return the pairs for the host's threads, and those for the clients.
@@ -196,6 +206,7 @@ class Storm:
             host.stop()
             wait *= 5  # a stop takes a few tenths of a second
         time.sleep(wait)
+        self.killing(host)
         ran = host.kill()
         clients.join()
         self.cut += clients.cut
@@ -246,7 +257,7 @@ class Storm:
     def finish(self) -> int:
         """Send all of it again, with the same ids, to a fresh guard; return how many."""
         pairs = sorted(self.books.created.items())
-        host = Host(self.folder, pairs)
+        host = Host(self.folder, pairs, self.environ)
         try:
             assert host.line().startswith("ready")
             host.say("again")

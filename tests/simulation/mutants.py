@@ -92,13 +92,13 @@ def _settles_for_anybody(_: Any) -> Any:
 
     def settle(self: Mailbox, letter: Any, _incarnation: int, *, value: object = None,
                error: Any = None, end: Any = None) -> bool:  # fmt: skip
-        from actors.mailbox import End, _answer
+        from actors.mailbox import End, answer
 
-        with self._changed:
+        with self._lock:
             self._in_hand.pop(id(letter), None)
-            self._ends[end or (End.FAILED if error else End.HANDLED)] += 1
+            self._count(end or (End.FAILED if error else End.HANDLED))
         try:
-            _answer(letter, value, error)
+            answer(letter, value, error)
         except Exception:  # noqa: BLE001 - it was answered before: that is the fault
             return True
         return True

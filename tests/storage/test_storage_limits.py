@@ -210,7 +210,8 @@ def test_a_folder_that_is_gone_is_no_question_of_room(tmp_path: Path) -> None:
 def test_the_right_to_make_files_is_no_question_of_room(
     env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.environment.try_to_write", lambda folder, size: FolderRefused("no right"))
+    refuse = FolderRefused("no right")
+    monkeypatch.setattr("storage.environment.try_to_write", lambda _folder, _size: refuse)
     assert no_room(env) is None
     assert try_store(env, 1.0) is None
 
