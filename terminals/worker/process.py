@@ -107,12 +107,14 @@ class WorkerProcess:
 
     def kill(self, why: str) -> None:
         """End it now; from any thread, and without waiting."""
+        if os.getpid() != self._owner:
+            return  # a fork's child: the process is its parent's, and the lock may be held for ever
         with self._lock:
             self.why = self.why or why
             self.killed = True
             process = self._process
             # The lock and `gone`: its number may be somebody else's once it is reaped.
-            if process is not None and not self.gone.is_set() and os.getpid() == self._owner:
+            if process is not None and not self.gone.is_set():
                 with suppress(OSError):  # it has just ended by itself
                     process.kill()
 

@@ -218,6 +218,7 @@ def test_a_dead_admin_finds_it_in_its_mailbox(
     both: GuardKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad_release(monkeypatch)
+    monkeypatch.setattr("supervisors.children.OTHERS_RESTARTS", 2)
     guard = both.start(points=(points := Points()))
 
     def fail() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import pytest
+from child_of_supervision import Child, Mail
+from fates_of_supervision import Fates, Fuse, Remembering
 from hypothesis import given, seed, settings
 from loguru import logger
-from model_of_supervision import Child, Mail, Model
+from model_of_supervision import Model
 from plans_of_supervision import RUNNING, STARTING, STOPPING, Event, Plan
 from runtime_kit import (
     DEATHS,
@@ -24,7 +25,6 @@ from runtime_kit import (
     House,
     MemoryLedger,
     Note,
-    Script,
     Worker,
     child,
     clock_of,
@@ -32,10 +32,8 @@ from runtime_kit import (
     refused,
 )
 
-from actors.actor import Context
 from actors.clock import VirtualClock
 from actors.events import Kind
-from actors.incarnation import Incarnation
 from actors.life import (
     CheckHealth,
     ChildReady,
@@ -51,8 +49,6 @@ from actors.life import (
     StrikeChild,
 )
 from actors.mailbox import Lane
-from actors.points import Killed
-from actors.simulated import SimulatedRuntime
 from defence.errors import Conflict, StoreFull
 
 STARTUP = 40.0
@@ -71,70 +67,6 @@ def quiet() -> Iterator[None]:
 
 
 # -- the two, side by side
-
-
-class Fuse:
-    """A message that dies, or hangs, the first `times` times it is handled."""
-
-    def __init__(self, times: int, death: type[BaseException] | None) -> None:
-        self.times = times
-        self.death = death
-
-    def __call__(self, worker: Worker) -> None:
-        if self.times:
-            self.times -= 1
-            if self.death is None:
-                worker.context.runtime.hang()
-            else:
-                raise self.death("as planned")
-
-
-@dataclass
-class Fates:
-    """How the next starts and stops of a child go."""
-
-    starts: deque[str] = field(default_factory=deque)
-    stops: deque[str] = field(default_factory=deque)
-
-    def script(self) -> Script:
-        return Script(on_start=self.on_start, on_stop=self.on_stop, born=self.born, ready=False)
-
-    def born(self, _: Context) -> None:
-        if self.starts and self.starts[0] == "unborn":
-            self.starts.popleft()
-            raise MemoryError("as planned")
-
-    def on_start(self, worker: Worker) -> None:
-        outcome = self.starts.popleft() if self.starts else "ok"
-        if "park" in outcome:
-            worker.park("as planned")
-        suffer(worker, outcome)
-        if outcome == "ok":
-            worker.ready()
-
-    def on_stop(self, worker: Worker) -> None:
-        suffer(worker, self.stops.popleft() if self.stops else "ok")
-
-
-def suffer(worker: Worker, outcome: str) -> None:
-    if "hang" in outcome:
-        worker.context.runtime.hang()
-    if outcome == "raise":
-        raise SystemExit("as planned")
-    if outcome == "kill":
-        raise Killed("as planned")
-
-
-class Remembering(SimulatedRuntime):
-    """Knows every incarnation that it was given, so that a stuck one can end at last."""
-
-    def __init__(self, seed: int, clock: VirtualClock) -> None:
-        super().__init__(seed, clock)
-        self.lives: dict[tuple[str, int], Incarnation] = {}
-
-    def run(self, incarnation: Incarnation) -> None:
-        self.lives[(incarnation.name, incarnation.number)] = incarnation
-        super().run(incarnation)
 
 
 class Pair:

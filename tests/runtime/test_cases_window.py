@@ -27,6 +27,7 @@ from supervisors.spec import Backoff, Escalation
 
 HOUR = 3600.0
 WALL = 1_700_000_000.0
+SLOW = Backoff(first=900.0, limit=900.0, jitter=0.0)
 MICRO = 1e-6  # what a wall clock of today keeps of a moment, in seconds
 INFINITY = math.inf
 
@@ -326,9 +327,12 @@ def test_no_hour_holds_more_than_three_automatic_restarts(
     @settings(STEADY, max_examples=rounds(ci=40, long=2000))
     @given(
         st.lists(st.one_of(fails, fails, fails, restarts), max_size=16),
-        st.sampled_from([AT_ONCE, Backoff(first=900.0, limit=900.0, jitter=0.0)]),
+        st.sampled_from([AT_ONCE, SLOW]),
     )
     @example([*[Step("fails", Wait("again"))] * 4, Step("fails", Wait("at the end"))], AT_ONCE)
+    @example(  # started again at 0, 900 and 1800 s, and not at 3600 and 4300 s as well
+        [Step("fails", Wait("after", wait)) for wait in (0.0, 0.0, 900.0, 2700.0, 700.0)], SLOW
+    )
     def check(steps: list[Step], backoff: Backoff) -> None:
         ledger = MemoryLedger()
         past: list[float] = []
@@ -369,7 +373,7 @@ def restarted(house: House) -> list[float]:
 
 def test_a_restart_that_came_late_counts_from_when_it_came(simulate: Callable[..., House]) -> None:
     """Ours: the host slept through a backoff, and longer than a period."""
-    spec, _ = child("one", backoff=Backoff(first=2.0, jitter=0.0), escalation="stay_down")
+    spec, _ = child("one", backoff=Backoff(first=2.5, jitter=0.0), escalation="stay_down")
     house = simulate(spec).open()
     house.kill("one")
     house.ready("one", 2)

@@ -408,6 +408,14 @@ def test_a_worker_that_dies_at_once_does_not_spin(workers: Workers) -> None:
     assert terminal.restarts == 2
 
 
+def test_those_that_were_killed_here_are_replaced_at_once(workers: Workers) -> None:
+    terminal = workers.connected()
+    for _ in range(3):
+        terminal.abort()
+        until(lambda: terminal.pid is None)
+        assert terminal.initialize() is True
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["call_timeout", "connect_timeout"])
 def test_a_time_that_makes_no_sense(name: str, value: float) -> None:
