@@ -77,7 +77,10 @@ def sweep_on_cores(first: int, last: int, jobs: int, mutant: str | None = None) 
 
 
 def shrunk(seed: int, invariant: str, mutant: str | None = None) -> list[Blow]:
-    """Return a short script that breaks the same invariant as the seed's own."""
+    """Return a short script that breaks the same invariant as the seed's own.
+
+    Raises `ValueError` if that breaks nothing of the kind.
+    """
 
     def breaks(script: Sequence[Blow]) -> bool:
         violation = run(seed, script).violation
@@ -86,7 +89,10 @@ def shrunk(seed: int, invariant: str, mutant: str | None = None) -> list[Blow]:
     logger.disable("")
     try:
         with planted(mutant):
-            return shrink(script_for(seed), breaks)
+            whole = script_for(seed)
+            if not breaks(whole):
+                raise ValueError(f"seed {seed} does not break {invariant!r}")
+            return shrink(whole, breaks)
     finally:
         logger.enable("")
 
