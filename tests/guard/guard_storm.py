@@ -196,9 +196,14 @@ class Ops:
                 if nth % 5 == 4:
                     self._command("reset-budget")
                 number = self._ready()
-                with AT_THE_REGISTRY if self.name in AROUND_AN_ORDER else nullcontext():
+                with (
+                    HANGING if blow == "hang" else nullcontext(),
+                    AT_THE_REGISTRY if self.name in AROUND_AN_ORDER else nullcontext(),
+                ):
                     self._strike(blow, wakes)
                     self._await(lambda number=number: self._slot.number > number, "lives on")
+                    if blow == "hang":
+                        time.sleep(wakes / 2)  # until its thread has woken up and gone
                 self.done[blow] += 1
             except BaseException as error:  # noqa: BLE001 - a thread has no other voice
                 self.faults.append(f"{self.name}, {blow}: {error!r}")
@@ -210,8 +215,7 @@ class Ops:
         if blow == "kill" and self.name in AROUND_AN_ORDER and draw < 0.3:
             self._around_an_order()
         elif draw < 0.6:
-            seconds = {"seconds": wakes} if blow == "hang" and self.chance.random() < 0.7 else {}
-            self._command(blow, **seconds)
+            self._command(blow, **({"seconds": wakes} if blow == "hang" else {}))
             self.done[f"{blow} by ops"] += 1
         else:
             self._at_a_point(blow, points, wakes)
@@ -282,6 +286,8 @@ class Ops:
 
 # Where a death or a hang parts an effect from what tells of it. None is inside a
 # commit: a hang there ends the guard, as it must.
+# With more than five threads that hang, whoever dies next is not restarted for a minute.
+HANGING = threading.Semaphore(2)
 AT_THE_REGISTRY = threading.Lock()  # two of them strike at its points, one at a time
 AROUND_AN_ORDER = ("registry", "monitor")
 POINTS = {

@@ -37,7 +37,7 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("_quiet")
 def test_a_guard_in_a_storm(kit: GuardKit, rounds: Rounds, tmp_path: Path) -> None:
-    kills, hangs = rounds(ci=120, long=1000), rounds(ci=12, long=100)
+    kills, hangs = rounds(ci=120, long=1000), rounds(ci=6, long=100)
     terminal, points, events = JudgingTerminal(), Points(), list[Event]()
     terminal.set_price("EURUSD", 1.1, 1.1001)
     terminal.deposit(1e9)
