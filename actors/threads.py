@@ -34,6 +34,7 @@ class ThreadTimer:
     def cancel(self) -> None:
         """Let it not come; too late is no error."""
         self.cancelled = True
+        self.call = _nothing  # it may lie in the heap for long: what it held is let go
 
 
 class ThreadRuntime:
@@ -176,3 +177,7 @@ class ThreadRuntime:
                 timer.call()
             except Exception:  # noqa: BLE001 - one bad timer must not end all of them
                 log.opt(exception=True).error("a timer failed")
+
+
+def _nothing() -> None:
+    """Nothing."""

@@ -49,7 +49,7 @@ def run(options: Options) -> list[Table]:
     """Soak; two tables of the virtual hours, one of the real minutes."""
     hours = 2 if options.quick else 10
     seconds = 2.0 if options.quick else 600.0
-    return [*virtual(options.folder / "virtual", hours), real(options.folder / "real", seconds)]
+    return [*virtual(options.folder / "virtual", hours), *real(options.folder / "real", seconds)]
 
 
 # -- what is looked at
@@ -302,7 +302,7 @@ def _cells(one: Look) -> tuple[str, ...]:
 # -- real minutes
 
 
-def real(folder: Path, seconds: float) -> Table:
+def real(folder: Path, seconds: float) -> list[Table]:
     """Kill on real threads for so long, as fast as the children get ready again."""
     table = Table(
         f"{seconds:g} real seconds of ends on threads",
@@ -312,12 +312,13 @@ def real(folder: Path, seconds: float) -> Table:
     with _in_silence():
         struck = Struck(folder, ThreadRuntime())
         try:
-            began, nth, looked = time.monotonic(), 0, 0
+            began, nth, looked, seen = time.monotonic(), 0, 0, list[tuple[Look, int]]()
             looks = 10
             while (spent := time.monotonic() - began) < seconds:
                 if spent >= seconds * looked / looks:
                     _rest(struck)
-                    table.add(f"{spent:.0f}", f"{struck.deaths:,}", *_cells(look()))
+                    seen.append((look(), struck.deaths))
+                    table.add(f"{spent:.0f}", f"{struck.deaths:,}", *_cells(seen[-1][0]))
                     looked += 1
                 struck.work(nth)
                 if nth % 24 == 0:
@@ -326,13 +327,18 @@ def real(folder: Path, seconds: float) -> Table:
                 struck.strike(nth)
                 nth += 1
             _rest(struck)
-            table.add(f"{time.monotonic() - began:.0f}", f"{struck.deaths:,}", *_cells(look()))
+            seen.append((look(), struck.deaths))
+            table.add(f"{time.monotonic() - began:.0f}", f"{struck.deaths:,}", *_cells(seen[-1][0]))
         finally:
             struck.guard.stop()
     table.notes.append("looked at when those that hung had woken up and gone")
     more = threading.active_count() - before
     table.notes.append(f"threads more than before, when the guard has stopped: {more}")
-    return table
+    # Not from the first look: until the events are at their cap, they are what grows.
+    (first, deaths), (last, all_deaths) = seen[len(seen) // 2], seen[-1]
+    kinds = grown(first, last, all_deaths - deaths)
+    kinds.notes.append("TradeDeal, TradeOrder, TradeRequest: the simulated broker's books")
+    return [table, kinds]
 
 
 def _rest(struck: Struck) -> None:
@@ -359,7 +365,8 @@ def main() -> None:
             for table in virtual(Path(folder) / "virtual", given.hours):
                 show(console, table)
         if given.minutes:
-            show(console, real(Path(folder) / "real", given.minutes * 60.0))
+            for table in real(Path(folder) / "real", given.minutes * 60.0):
+                show(console, table)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_the_table_names_what_grew() -> None:
 
 @pytest.mark.timeout(120)
 def test_seconds_of_kills_on_threads_end_with_the_threads_that_there_were(tmp_path: Path) -> None:
-    table = soak.real(tmp_path / "real", 1.0)
+    table, _kinds = soak.real(tmp_path / "real", 1.0)
     threads = {row[5] for row in table.rows}
     assert len(threads) == 1
     assert table.notes[-1] == "threads more than before, when the guard has stopped: 0"
