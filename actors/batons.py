@@ -24,8 +24,11 @@ class Baton:
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
-        self._go: Final = threading.Semaphore(0)
-        self._back: Final = threading.Semaphore(0)
+        # Plain locks as semaphores of one: a hand-over is two of their operations.
+        self._go: Final = threading.Lock()
+        self._back: Final = threading.Lock()
+        self._go.acquire()
+        self._back.acquire()
         self._drop = False
         self.ended = False
         self._thread = threading.Thread(target=self._run, name="dtms-baton", daemon=True)

@@ -270,8 +270,9 @@ class Monitor(GuardActor):
         self._overdue_timer = self.later(delay, message)
 
     def _schedule(self, delay: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._overdue_timer):
+            if timer is not None:
+                timer.cancel()
         if self.context.points.passes("monitor.schedule"):
             self._timer = self.later(delay, Tick(), merge="tick")
 

@@ -167,8 +167,9 @@ class Recovery(GuardActor):
 
     def _schedule(self, delay: float, reason: str) -> None:
         """Have one next reconciliation planned, not one for each that was asked for."""
-        if self._next is not None:
-            self._next.cancel()
+        for timer in (self._next, self._overdue_timer):
+            if timer is not None:
+                timer.cancel()
         self._next = self.later(delay, Reconcile(reason), merge="reconcile")
 
     def _failed(self, why: str) -> None:

@@ -152,6 +152,8 @@ def evaluate(record: TradeRecord, price: float, now: float, rules: Rules) -> Tra
         peak = first_peak(result, adopted=record.managed_by in (ADOPTED, WATCHED))
     peak = result if peak is None else max(peak, result)
     state = max(record.state, _danger(peak - result, rules), key=_RANK.__getitem__)
+    if (result, peak, state) == (record.result_r, record.peak_r, record.state):
+        return record  # as after most looks
     return revised(record, now, replace(record, result_r=result, peak_r=peak, state=state))
 
 

@@ -22,6 +22,8 @@ class RestartBudget:
 
     def in_window(self, now: float) -> int:
         """Return how many charges count at `now`."""
+        if not self.charges:
+            return 0  # as at most looks
         counted = self._counted(now)
         # The newest is not forgotten: its restart may be overdue, and still count (`took_effect`).
         self.charges = counted or self.charges[-1:]

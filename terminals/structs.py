@@ -25,7 +25,7 @@ class Struct(tuple[Any, ...]):
         """Turn the annotated fields into read-only places of the tuple."""
         names = tuple(cls.__annotations__)
         cls._names = staticmethod(lambda: names)  # type: ignore[method-assign]
-        defaults = tuple(cls.__dict__[name] for name in names)
+        defaults = {name: cls.__dict__[name] for name in names}
         cls._defaults = staticmethod(lambda: defaults)  # type: ignore[method-assign]
         for index, name in enumerate(names):
             setattr(cls, name, property(itemgetter(index)))
@@ -38,8 +38,8 @@ class Struct(tuple[Any, ...]):
         return ()
 
     @staticmethod
-    def _defaults() -> tuple[Any, ...]:
-        return ()
+    def _defaults() -> dict[str, Any]:
+        return {}
 
     def __new__(cls, sequence: tuple[Any, ...] | None = None, /, **values: Any) -> Self:
         """Build from keywords; what is left out gets the neutral default.
@@ -51,12 +51,11 @@ class Struct(tuple[Any, ...]):
             if len(sequence) != len(names):
                 raise TypeError(f"{cls.__name__}() takes a {len(names)}-sequence")
             return super().__new__(cls, sequence)
-        row = [
-            values.pop(name, default) for name, default in zip(names, cls._defaults(), strict=True)
-        ]
-        if values:
-            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(values))}")
-        return super().__new__(cls, row)
+        row = {**cls._defaults(), **values}  # in the order of the fields
+        if len(row) != len(names):
+            unknown = sorted(row.keys() - set(names))
+            raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}")
+        return super().__new__(cls, row.values())
 
     def _asdict(self) -> dict[str, Any]:
         """Return the fields by name; a nested struct stays a struct."""
