@@ -136,7 +136,7 @@ class SimulatedRuntime:
             if not one.begun or one.context.mailbox.might_serve(one.number)
         ]
         if able:
-            self._step(self._schedule.choice(able))
+            self._step(able[0] if len(able) == 1 else self._schedule.choice(able))
             return True
         now = self.clock.monotonic()
         if self._heap and self._heap[0][0] <= max(end, now):

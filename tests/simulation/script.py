@@ -146,7 +146,7 @@ def _outage(dice: random.Random) -> Drawn:
 
 
 def _disk(dice: random.Random) -> Drawn:
-    return [("disk_full", (dice.choice((3.0, 60.0, 300.0)),), 0.0), *_work(dice), *_kill(dice)]
+    return [("disk_full", (dice.choice((3.0, 30.0, 120.0)),), 0.0), *_work(dice), *_kill(dice)]
 
 
 def _clock(dice: random.Random) -> Drawn:
@@ -193,7 +193,7 @@ def _work(dice: random.Random) -> Drawn:
 
 
 def _storm(dice: random.Random) -> Drawn:
-    return [("storm", (dice.choice((REGISTRY, CONNECTOR, MONITOR)), 300), 0.0), *_strike(dice)]
+    return [("storm", (dice.choice((REGISTRY, CONNECTOR, MONITOR)), 120), 0.0), *_strike(dice)]
 
 
 DRAWS = {

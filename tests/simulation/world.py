@@ -38,7 +38,7 @@ def _settings(escalation: str) -> Settings:
     return Settings(
         data_dir="/memory",
         interval=INTERVAL,
-        check_every=15.0,
+        check_every=20.0,
         stale_after=180.0,
         backup_every=0,
         alert_repeat=1200.0,
