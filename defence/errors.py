@@ -132,7 +132,7 @@ class MailboxFull(TryAgain):
 
 
 class DeadlinePassed(TryAgain):
-    """Nobody got to the request before its deadline; it was not done."""
+    """No answer came in time. Its text says whether it is sure that nothing was done."""
 
     code = "deadline_passed"
 

@@ -105,7 +105,8 @@ class Starting:
         slot = roster.slots[message.child]
         if message.incarnation != slot.number or slot.state is not ChildState.STARTING:
             return
-        slot.cancel_timer()
+        if not slot.manual:  # else it has been asked to stop, and has its time for that
+            slot.cancel_timer()
         slot.state = ChildState.READY
         first, slot.was_ready = not slot.was_ready, True
         roster.emit(slot, Kind.READY)

@@ -48,6 +48,7 @@ class Stopping:
 
     def ask(self, slot: ChildSlot, timeout: float) -> None:
         """Ask a child to end within `timeout` seconds."""
+        slot.cancel_timer()
         self._roster.put(slot, Stop(slot.number))
         slot.timer = self._roster.after(timeout, StopTimedOut(slot.name, slot.number))
 

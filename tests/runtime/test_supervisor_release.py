@@ -326,3 +326,23 @@ def test_a_plain_word_will_do_for_the_kind() -> None:
     spec, _ = child("one", restart="temporary", escalation="stay_down")
     assert spec.restart is type(spec.restart)("temporary")
     assert spec.escalation.value == "stay_down"
+
+
+def test_a_child_that_becomes_ready_while_it_is_asked_to_stop_has_its_time_all_the_same(
+    simulate: Build,
+) -> None:
+    """Ops restart it in its start: what ends the wait is `stop_timeout`, not `hang_after`."""
+    spec, script = child("one", stop_timeout=2.0, start_timeout=20.0, hang_after=1000.0)
+    house = simulate(spec).open()
+    script.on_start = hang_at_the_second_stop
+    house.kill("one")
+    house.until(lambda: house.slot("one").number == 2)
+    house.to_root(RestartChild("one"))
+    pass_time(house, 30.0)
+    assert house.exits("one")[:2] == ["killed", "hung"]
+    assert house.slot("one").number == 3
+
+
+def hang_at_the_second_stop(worker: Worker) -> None:
+    if worker.context.incarnation == 2:
+        worker.script.on_stop = lambda one: one.context.runtime.hang()

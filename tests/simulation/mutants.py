@@ -92,7 +92,7 @@ def _settles_for_anybody(_: Any) -> Any:
 
     def settle(self: Mailbox, letter: Any, _incarnation: int, *, value: object = None,
                error: Any = None, end: Any = None) -> bool:  # fmt: skip
-        from actors.mailbox import End, answer
+        from actors.letters import End, answer
 
         with self._lock:
             self._in_hand.pop(id(letter), None)
@@ -157,11 +157,12 @@ def _acknowledged_early(original: Any) -> Any:
     """The asker is answered although the commit failed or never came."""
 
     def transact(self: Registry, messages: Any, refusal: Any = None) -> Any:
-        self._store.commit, kept = (lambda *_batches: None), self._store.commit  # type: ignore[method-assign]
+        store: Any = self._store
+        store.commit, kept = (lambda *_batches: None), store.commit
         try:
             return original(self, messages, refusal)
         finally:
-            self._store.commit = kept  # type: ignore[method-assign]
+            store.commit = kept
 
     return transact
 

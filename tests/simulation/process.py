@@ -67,7 +67,7 @@ class Process:
         self.guard = Guard(
             settings,
             runtime=self.runtime,
-            terminal=Door(terminal, self.strikes, witness),  # type: ignore[arg-type]
+            terminal=Door(terminal, self.strikes, witness),
             points=self.points,
             premises=on_disk(disk),
         )

@@ -13,7 +13,8 @@ from loguru import logger
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.script import Blow, script_for
 from tests.simulation.shrink import shrink
-from tests.simulation.world import Story, World
+from tests.simulation.blows import Story
+from tests.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)
