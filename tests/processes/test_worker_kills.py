@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kill_storm import EARLY, STOP, STORM
 from process_kit import Process, broker_file
-from worker_kit import CAN_LOOK, GONE, WorkerStorm, kill_9, lives, the_worker, workers_of
+from hosted_kit import CAN_LOOK, GONE, WorkerStorm, kill_9, lives, the_worker, workers_of
 
 Rounds = Callable[..., int]
 Launch = Callable[..., Process]
