@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
@@ -12,6 +11,7 @@ from actors.actor import Context, Forwarded, GuardActor, Promised
 from actors.batons import Abandoned
 from actors.events import Kind
 from actors.life import Answer, ExitReport, Hang, Kill, Poison, Stop
+from actors.log import words_of
 from actors.mailbox import End, Lane, Letter
 from actors.points import Killed
 from actors.poisoning import condemn
@@ -280,11 +280,10 @@ class Incarnation:
         if not self.claim_report():
             return  # fenced: the supervisor has said so already
         killed = isinstance(error, Killed)
-        # Never str() or repr(): those of somebody's exception may raise themselves.
-        text = str(error) if killed else "".join(traceback.format_exception_only(error)).strip()
         how = "killed" if killed else ("crashed" if letters else "failed to start")
-        poison: Poison | None = None
+        text, poison = "", None
         try:
+            text = str(error) if killed else words_of(error)
             if not killed:
                 poison = self._blame(text, letters)
             if killed:

@@ -6,10 +6,23 @@ is the host's choice for its own code; on a guard's thread it would be a crash.
 
 from __future__ import annotations
 
+import traceback
 from contextlib import suppress
 from typing import Final
 
 from loguru import logger
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception in one line, as a trace ends with it. Never raises.
+
+    Somebody's exception may raise itself when it is put into words, and so may
+    any other when there is no memory left; then there is its type's name.
+    """
+    try:
+        return "".join(traceback.format_exception_only(error)).strip()
+    except BaseException:  # noqa: BLE001 - a death must be reported, with whatever words
+        return type(error).__name__
 
 
 class Log:

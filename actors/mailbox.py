@@ -44,6 +44,7 @@ class Mailbox:
         self._sticky: dict[type, Letter] = {}
         self._holder: int | None = None  # the incarnation that may take and settle
         self._closed = False
+        self._resting = False  # closed, but not for good
         self._handled = 0
         self._failed = 0
         self._dead = 0
@@ -119,6 +120,8 @@ class Mailbox:
         letters that it has not got waiting are put before everything else.
         """
         with self._lock:
+            if self._resting:
+                self._closed = self._resting = False
             self._holder = incarnation
             self._return_in_hand()
             if incarnation > 1:
@@ -280,9 +283,13 @@ class Mailbox:
             self._fence()
         return guilty
 
-    def close(self) -> list[Letter]:
-        """Accept nothing more; what had not ended is dead-lettered and returned."""
+    def close(self, *, until_opened: bool = False) -> list[Letter]:
+        """Accept nothing more; what had not ended is dead-lettered and returned.
+
+        `until_opened`: the next `open_for` opens it again, else it is for good.
+        """
         with self._lock:
+            self._resting = until_opened and (self._resting or not self._closed)
             if self._closed:
                 return []
             self._closed = True
@@ -293,7 +300,7 @@ class Mailbox:
             self._merge_waiting.clear()
             self._dead += len(left)
         for letter in left:
-            answer(letter, None, Stopped("the guard stopped before it got to this message"))
+            answer(letter, None, Stopped(f"{self.name} stopped before it got to this message"))
         return left
 
     def counts(self) -> Counts:

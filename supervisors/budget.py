@@ -41,10 +41,16 @@ class RestartBudget:
         """Count a restart that happens at `now`, or is planned for then."""
         self.charges = sorted([*self.charges, now])
 
-    def took_effect(self, now: float) -> None:
-        """Date the newest charge at `now`, if its restart came later than planned."""
-        if self.charges and self.charges[-1] < now:
-            self.charges[-1] = now
+    def took_effect(self, now: float) -> float:
+        """Date the newest charge at `now`, if its restart came later than planned.
+
+        Returns by how many seconds; 0 if ops have forgotten the charge meanwhile.
+        """
+        if not self.charges or self.charges[-1] >= now:
+            return 0.0
+        late = now - self.charges[-1]
+        self.charges[-1] = now
+        return late
 
     def in_a_row(self, now: float, apart: float) -> int:
         """Return how many of the charges that count follow each other up to `now`.

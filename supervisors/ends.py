@@ -20,6 +20,7 @@ from supervisors.stopping import Stopping
 REVOKE_WAIT: Final = 0.5  # seconds that an order under way may take before its lease is stuck
 RELEASE_WAIT: Final = 2.0  # seconds that a spec's `release` may take
 RELEASES: Final = 2  # how often it is called before nothing can be kept safe any more
+LATE: Final = 1.0  # seconds by which a restart is later than planned, and worth a note
 LEAK_WAIT: Final = 60.0  # seconds until a child is tried again when too many threads hang
 STUCK: Final = ("hung", "not ready in time")  # ends that leave a thread behind
 
@@ -37,7 +38,7 @@ class Ends:
         """End an incarnation that does not end by itself; `blame` what it has in hand."""
         incarnation = slot.incarnation
         if incarnation is None or not incarnation.claim_report():
-            return  # it has ended by itself; its own report is on the way
+            return  # it has ended by itself; its own report is on the way, or `look_for_lost` acts
         busy = "" if slot.vitals is None else slot.vitals.busy_with
         seconds = slot.busy_for(self._roster.now())
         error = f"in {busy} for {seconds:.1f} s" if busy else ""
@@ -45,6 +46,22 @@ class Ends:
         slot.mailbox.fence()
         self._roster.emit(slot, Kind.FENCED, how=how)
         self.exited(ExitReport(slot.name, slot.number, how, error, poison=poison))
+
+    def look_for_lost(self) -> None:
+        """Take the ends whose reports were lost, as when there was no memory for one."""
+        for slot in self._roster.order:
+            if self._unreported(slot):
+                self.exited(ExitReport(slot.name, slot.number, "crashed", "its report was lost"))
+
+    def _unreported(self, slot: ChildSlot) -> bool:
+        """Whether its thread had ended at an earlier look too, and no report has come."""
+        one = slot.incarnation
+        if one is None or not slot.live or slot.ending is not None or not one.done:
+            return False
+        if not self._roster.context.runtime.join(one, 0.0):
+            return False
+        before, slot.found_dead = slot.found_dead, slot.number
+        return before == slot.number
 
     def _blame(self, slot: ChildSlot, error: str) -> Poison | None:
         """Fence; set aside what is in hand, if a forerunner failed over it too."""
@@ -139,6 +156,9 @@ class Ends:
             slot.spec.restart is Restart.TRANSIENT and report.normal
         ):
             slot.state = ChildState.STOPPED
+            for letter in slot.mailbox.close(until_opened=True):
+                message = type(letter.message).__name__
+                roster.emit(slot, Kind.DEAD_LETTER, message=message, why="ended")
         else:
             failure = f"{report.how}: {report.error}".rstrip(": ")
             slot.failures = [*slot.failures, failure][-(slot.spec.max_restarts + 1) :]
@@ -163,14 +183,8 @@ class Ends:
         delay = backoff.delay(nth, roster.context.runtime.random)
         # Dated at the restart, not at the failure: it is restarts that a window limits.
         slot.budget.charge(now + delay)
-        try:
-            roster.ledger.add(slot.name, roster.context.runtime.clock.wall() + delay)
-        except StoreLost as lost:
-            # The charge would be gone with the file, and a restart unbudgeted.
-            roster.give_up(str(lost))
+        if not self._written(slot, delay):
             return
-        except (DtmsError, OSError) as error:
-            roster.owner.charge_unwritten(ChargeUnwritten(slot.name, str(error)))
         roster.publish_budget(slot, Kind.CHARGED)
         if delay <= 0:
             self._starting.spawn(slot)
@@ -179,6 +193,19 @@ class Ends:
         slot.epoch += 1
         roster.emit(slot, Kind.RESTARTING, delay=round(delay, 3), nth=nth)
         slot.timer = roster.after(delay, StartChild(slot.name, slot.epoch))
+
+    def _written(self, slot: ChildSlot, delay: float) -> bool:
+        """Write a charge that is dated `delay` seconds from now; False if all ends with it."""
+        roster = self._roster
+        try:
+            roster.ledger.add(slot.name, roster.context.runtime.clock.wall() + delay)
+        except StoreLost as lost:
+            # The charge would be gone with the file, and a restart unbudgeted.
+            roster.give_up(str(lost))
+            return False
+        except (DtmsError, OSError) as error:
+            roster.owner.charge_unwritten(ChargeUnwritten(slot.name, str(error)))
+        return True
 
     def _escalate(self, slot: ChildSlot, why: str, at_least: float) -> None:
         """Say that the child is down; plan to try again in `at_least` seconds or later."""
@@ -205,8 +232,11 @@ class Ends:
         if self._roster.stopping or message.epoch != slot.epoch:
             return
         if slot.state is ChildState.BACKOFF:
-            slot.budget.took_effect(self._roster.now())
-            self._starting.spawn(slot)
+            late = slot.budget.took_effect(self._roster.now())
+            # The host slept through the backoff: the next process must not count from the plan.
+            # The planned charge stays in the ledger beside this one: one too many, never one less.
+            if late <= LATE or self._written(slot, 0.0):
+                self._starting.spawn(slot)
         elif slot.state is ChildState.ESCALATED:
             now = self._roster.now()
             frees_at = slot.budget.frees_at(now)
@@ -218,9 +248,9 @@ class Ends:
     # -- threads that stay behind
 
     def _left_a_thread(self, slot: ChildSlot, report: ExitReport) -> bool:
-        """Whether it may be stuck in a handler. A silent one is, if it began just before."""
+        """Whether it is in a handler. One that only waits sees the fence, and ends."""
         busy = slot.vitals is not None and slot.vitals.busy_since is not None
-        return report.how in STUCK or (report.how == "silent" and busy)
+        return busy and (report.how in STUCK or report.how == "silent")
 
     def _note_leak(self, incarnation: Incarnation) -> None:
         if not self._roster.context.runtime.join(incarnation, 0.0):

@@ -34,7 +34,7 @@ from supervisors.owner import ChargeUnwritten, Escalated, Leaked, Poisoned, Root
 from supervisors.premises import MakePremises
 from supervisors.settings import Settings
 from supervisors.slot import ChildSlot
-from supervisors.terminal_choice import make_terminal
+from supervisors.terminal_choice import choose_terminal, start_terminal
 from supervisors.tree import Supervisor
 from terminals.protocol import Abortable, Terminal
 
@@ -59,11 +59,14 @@ class House:
         self._events = events
         self._points = points
         self._terminal = terminal
+        self._unstarted = False  # made here, and its worker has not been up yet
+        self._let_go = False  # whatever terminal comes now is closed at once
+        self._choosing = threading.Lock()  # of these three; held for moments only
         self._overview = overview
         self.premises = premises(settings, runtime.clock, events)
         self._tree: Supervisor | None = None
         self._keeper: Keeper | None = None
-        self._closing = threading.RLock()  # a host's signal handler may stop what is stopping
+        self._closing = threading.RLock()  # a listener may stop what is stopping
         self._closer: threading.Thread | None = None
         self._opened = False
         self._began = 0.0
@@ -134,9 +137,20 @@ class House:
         return Keeper(settings, environments, self._runtime, self._events, self.notify)
 
     def _make_terminal(self) -> Terminal:
-        if self._terminal is None:
-            self._terminal = make_terminal(self.settings, self._runtime)
-        return self._terminal
+        terminal = self._terminal
+        if terminal is None:
+            made = choose_terminal(self.settings, self._runtime)
+            # Known here before it has a process: a stop or a fence meanwhile reaches it.
+            with self._choosing:
+                if self._terminal is None:
+                    self._terminal, self._unstarted = made, True
+                terminal, closed = self._terminal, self._let_go
+            if closed or terminal is not made:  # a fenced incarnation's came first
+                made.close()
+        if self._unstarted:
+            start_terminal(terminal, self.settings)
+            self._unstarted = False
+        return terminal
 
     def _free_terminal(self) -> None:
         """End what the connector is stuck in, if the terminal can."""
@@ -223,9 +237,11 @@ class House:
         if not self.premises.held:
             self._runtime.close()
             return
-        if self._terminal is not None:
+        with self._choosing:
+            terminal, self._let_go = self._terminal, True
+        if terminal is not None:
             try:
-                self._terminal.close()
+                terminal.close()
             except Exception as error:  # noqa: BLE001 - a stop goes on past a step that fails
                 log.bind(child="guard").error("the terminal did not close: {!r}", error)
         self._runtime.close()

@@ -127,10 +127,10 @@ class RootSupervisor(GuardActor):
         now = self.clock.monotonic()
         if message.by == "timer":
             self.progress()  # asked checks prove nothing about the timers
+            self._next_check()  # while stopping too: the watchdog looks at it
+            self.ends.look_for_lost()
         if self.roster.stopping:
             return
-        if message.by == "timer":
-            self._next_check()
         self._look_at_the_clocks(now)
         self.ends.count_leaked()
         for slot in self.roster.order:

@@ -30,6 +30,7 @@ TerminalKind = Literal["simulated", "native", "bridge"]
 SIMULATED_TIMEOUT = 60.0
 REAL_TIMEOUT = 300.0
 CALL_TIMEOUT = 20.0
+CALL_SHARE = 0.3  # of `hang_after`: three calls in a row, and a tenth to spare
 
 
 class Settings(BaseSettings):
@@ -128,13 +129,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _before_it_is_hung(self) -> Self:
-        """A call must be over before its Connector is judged, or killing it saves nobody."""
-        if self.call_timeout is not None and self.isolated and self.call_timeout >= self.hang_after:
+        """Calls must be over before their Connector is judged, or killing one saves nobody.
+
+        Connecting makes three in one go (initialize, terminal_info,
+        account_info). Two may be as slow as a call may be, and the third too
+        slow, before the worker is killed; what follows is answered at once. A
+        terminal that is slow like that is an outage, and not to be charged to
+        the Connector as a hang of its own.
+        """
+        longest = CALL_SHARE * self.hang_after
+        if self.call_timeout is not None and self.isolated and self.call_timeout > longest:
             raise Invalid(
-                f"must be below hang_after, {self.hang_after:g} (got {self.call_timeout:g})",
+                f"must be at most {longest:g}, three tenths of hang_after "
+                f"(got {self.call_timeout:g})",
                 field="call_timeout",
                 value=self.call_timeout,
-                remedy="see --help; as a variable it is DTMS_CALL_TIMEOUT",
+                remedy="raise hang_after too, or leave it out; as a variable it is DTMS_CALL_TIMEOUT",
             )
         return self
 
@@ -194,8 +204,8 @@ class Settings(BaseSettings):
 
     @property
     def worker_timeout(self) -> float:
-        """Seconds a call of a hosted terminal may take; its worker is killed before we are hung."""
-        return self.call_timeout or min(CALL_TIMEOUT, self.hang_after * 2 / 3)
+        """Seconds a call of a hosted terminal may take; see `_before_it_is_hung`."""
+        return self.call_timeout or min(CALL_TIMEOUT, CALL_SHARE * self.hang_after)
 
     @property
     def adopts(self) -> Adoption:

@@ -43,6 +43,7 @@ class ChildSlot:
         self.was_ready = False  # some incarnation became ready
         self.ending: ExitReport | None = None  # fenced; it waits for its spec's `release`
         self.releases = 0  # how often that was called for it
+        self.found_dead = 0  # the incarnation that an earlier look found ended, unreported
         self.manual = False  # the stop under way is part of a restart by ops
         self.epoch = 0  # moves on with every new plan for this child; old timers are void
         self.judge_from = 0.0  # hangs and silence are measured from here at the earliest

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
-
 from actors.actor import Context, Vitals
 from actors.events import Kind
 from actors.incarnation import Incarnation
 from actors.life import ChildReady, ExitReport, StartTimedOut
+from actors.log import words_of
 from defence.errors import DtmsError, StartRefused
 from supervisors.roster import Roster
 from supervisors.slot import ChildSlot, ChildState
@@ -64,7 +63,7 @@ class Starting:
             slot.incarnation = incarnation
             roster.context.runtime.run(incarnation)
         except BaseException as error:  # noqa: BLE001 - any way to fail is one exit report
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = words_of(error)
             roster.context.log.opt(exception=error).error("{} cannot be started", slot.name)
             if slot.incarnation is None or slot.incarnation.claim_report():
                 self._report(ExitReport(slot.name, number, "failed to start", text, cause=error))

@@ -35,7 +35,8 @@ class Stopping:
     def _next(self) -> None:
         while self._to_stop:
             slot = self._to_stop[0]
-            slot.cancel_timer()
+            if slot.ending is None:  # else its timer goes on when `release` does not
+                slot.cancel_timer()
             slot.epoch += 1
             if slot.live:
                 if slot.ending is None:  # else it is fenced already, and its end is awaited

@@ -23,11 +23,39 @@ CONNECT_MARGIN = 10.0  # seconds beyond the package's own time-out until its wor
 
 
 def make_terminal(settings: Settings, runtime: Runtime) -> Terminal:
-    """Return the chosen terminal, not connected yet.
+    """Return the chosen terminal, not connected yet; a hosted one has its worker already.
 
-    A hosted one has its worker already: what is wrong with the settings is
-    known here. Raises `Invalid` for bad price, state or fault files and
-    `TerminalRefused` for a terminal that cannot be had on this machine.
+    Raises what `choose_terminal` and `start_terminal` raise.
+    """
+    terminal = choose_terminal(settings, runtime)
+    try:
+        start_terminal(terminal, settings)
+    except BaseException:
+        terminal.close()
+        raise
+    return terminal
+
+
+def start_terminal(terminal: Terminal, settings: Settings) -> None:
+    """Start the worker of a hosted terminal, if it has none: what is wrong is known early.
+
+    Any other terminal has nothing to start. `terminal.close()`, from any
+    thread, ends this too. Raises what the terminal's making in the worker
+    raises, and `TerminalRefused` if no worker comes up.
+    """
+    if settings.isolated:
+        from terminals.worker.hosted import WorkerTerminal  # late, as below
+
+        if isinstance(terminal, WorkerTerminal):
+            terminal.start()
+
+
+def choose_terminal(settings: Settings, runtime: Runtime) -> Terminal:
+    """Return the chosen terminal; a hosted one has no process yet.
+
+    Raises `Invalid` for bad price, state or fault files and `TerminalRefused`
+    for a terminal that cannot be had on this machine; of a hosted one that is
+    known when it starts.
     """
     if settings.terminal == "bridge":
         raise TerminalRefused(
@@ -62,11 +90,6 @@ def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
         connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
         log=_log,
     )
-    try:
-        worker.start()
-    except BaseException:
-        worker.close()
-        raise
     return worker
 
 

@@ -74,7 +74,7 @@ class Supervisor:
         self.died: str | None = None
         self._own_runtime = runtime is None
         self._verdict = threading.Lock()  # held for good by whoever declares it dead
-        self._closing = threading.RLock()  # a host's signal handler may stop what is stopping
+        self._closing = threading.RLock()  # a listener may stop what is stopping
         self._closer: threading.Thread | None = None
         self._begun = False
         self._process = os.getpid()

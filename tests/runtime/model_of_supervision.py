@@ -16,6 +16,7 @@ from supervisors.spec import ChildSpec, Escalation, Restart
 
 PAUSED = 5.0  # seconds of lateness, or of jump, that are a pause of the host
 LEAK_WAIT = 60.0  # seconds until a child is tried again that has left too many stuck threads
+LATE = 1.0  # seconds by which a restart is later than planned, and written down anew
 BRIEF = 0.3  # seconds that a child gets to stop when the start was refused
 
 
@@ -282,6 +283,8 @@ class Model:
             self.refuse()
         elif kind is Restart.TEMPORARY or (kind is Restart.TRANSIENT and how == "stopped"):
             child.state = "stopped"
+            child.data.clear()  # nobody will read it: its senders are told, and later ones refused
+            child.control.clear()
         else:
             child.failures = [*child.failures, how][-(child.spec.max_restarts + 1) :]
             self.charge(child)
@@ -344,6 +347,8 @@ class Model:
                 planned = max(child.charges)
                 child.charges.remove(planned)
                 child.charges.append(max(planned, self.now))
+                if self.now - planned > LATE and self.ledger_works:
+                    self.ledger.setdefault(child.spec.name, []).append(self.wall)
             self.spawn(child)
         elif child.state == "escalated":
             wait = self.until_freed(child)

@@ -49,7 +49,7 @@ from actors.life import (
     StrikeChild,
 )
 from actors.mailbox import Lane
-from defence.errors import Conflict, StoreFull
+from defence.errors import Conflict, Stopped, StoreFull
 
 STARTUP = 40.0
 NAMES = ("one", "two", "three", "four", "five")
@@ -203,6 +203,10 @@ class Pair:
 
     def send(self, one: Child, event: Event) -> None:
         address = self.house.address(one.spec.name)
+        if one.state == "stopped":  # it has ended for good, or until ops start it
+            with pytest.raises(Stopped):
+                address.tell(Kill(), lane=Lane.CONTROL)
+            return
         match event.what:
             case "crash":
                 address.tell(Call(Fuse(1, DEATHS[int(event.how)])))

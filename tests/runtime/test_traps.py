@@ -107,7 +107,7 @@ def test_row_09_stopping_behind_a_full_mailbox_does_not_block(build: Build) -> N
     house.until(lambda: house.slot("one").mailbox.counts().in_hand == 1)
     owed = house.later("one", Note("fills it"))
     house.close()
-    assert "guard stopped" in str(refused(lambda: owed.get(timeout=0)))
+    assert "stopped before" in str(refused(lambda: owed.get(timeout=0)))
 
 
 def test_row_10_every_thread_is_a_daemon_and_gone_after_the_close(thread: Build) -> None:
