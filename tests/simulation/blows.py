@@ -120,7 +120,8 @@ class Blows:
     def do_disk_full(self, seconds: float) -> None:
         """The disk has no room for a while."""
         self.disk.full = seconds > 0
-        self.witness.disk_was_full()
+        if seconds > 0:
+            self.witness.disk_was_full(seconds)
         if seconds > 0 and self.process is not None:
             disk = self.disk
 

@@ -23,6 +23,16 @@ from storage.layout import (
 from terminals.simulated import SimulatedTerminal
 from tests.simulation.disk import Disk, MemoryView
 from tests.simulation.door import OrderWitness
+from tests.simulation.invariants import (
+    ACKNOWLEDGED,
+    FENCED,
+    LIVENESS,
+    ONE_ORDER,
+    ONE_OUTCOME,
+    ONE_TICKET,
+    STOPS,
+    UNKNOWN,
+)
 from tests.simulation.lives import Life, Violated
 
 
@@ -48,24 +58,19 @@ class Books(OrderWitness):
     def before_order(self, request: Any) -> None:
         """The permit is held: whoever sends must be the one who may."""
         life = self._life
-        if life is None or not life.process.alive:
-            self._guarded(lambda: self._fail("a dead process sends no order", str(request)))
-            return
+        assert life is not None, "an order without a process"
+        assert life.process.alive, "the world lets the dead act"
         one = life.process.runtime.running
         slot = life.process.slots[CONNECTOR]
         if one is None or one.name != CONNECTOR or one.number != slot.number or not slot.live:
             who = "nobody" if one is None else f"{one.name}#{one.number}"
-            self._guarded(
-                lambda: self._fail(
-                    "a fenced incarnation sends no order", f"{who} sends; now #{slot.number}"
-                )
-            )
+            self._guarded(lambda: self._fail(FENCED, f"{who} sends; now #{slot.number}"))
         intent = self._intent(life)
         monitor = life.process.slots[MONITOR]
         if intent is not None and (intent.decided_by != monitor.number or not monitor.live):
             self._guarded(
                 lambda: self._fail(
-                    "a fenced incarnation sends no order",
+                    FENCED,
                     f"decided by monitor #{intent.decided_by}; now #{monitor.number}",
                 )
             )
@@ -90,17 +95,17 @@ class Books(OrderWitness):
                 done = True
                 wider = stop != 0.0 and (now.sl == 0.0 or (now.sl - stop) * now.sign < 0)
                 if wider:
-                    self._fail("no stop is ever widened", f"{identifier}: {stop} to {now.sl}")
+                    self._fail(STOPS, f"{identifier}: {stop} to {now.sl}")
         if intent is None or not done:
             return
         self._executed[intent.id] += 1
         if self._executed[intent.id] > 1:
-            self._fail("at most one order per decision", f"{intent.id} was carried out again")
+            self._fail(ONE_ORDER, f"{intent.id} was carried out again")
         if intent.step is not None:
             key = (intent.identifier, intent.step.value)
             self._steps[key] += 1
             if self._steps[key] > 1 + self.released[intent.identifier]:
-                self._fail("at most one order per decision", f"step {key} was carried out again")
+                self._fail(ONE_ORDER, f"step {key} was carried out again")
 
     @staticmethod
     def _intent(life: Life) -> Intent | None:
@@ -123,11 +128,11 @@ class Books(OrderWitness):
         there = {number_key(p.identifier, field="") for p in self._positions()}
         for key in gone & there:
             identifier = int.from_bytes(key, "big")
-            self._fail("nothing is removed on an unknown read", f"{identifier} is open")
+            self._fail(UNKNOWN, f"{identifier} is open")
         tickets = Counter(trade.ticket for trade in self._trades() if trade.active)
         twice = [ticket for ticket, n in tickets.items() if n > 1]
         if twice:
-            self._fail("each ticket once", f"{twice} are guarded twice")
+            self._fail(ONE_TICKET, f"{twice} are guarded twice")
         self._nothing_is_lost()
 
     def acknowledge(self, identifier: int, request: str, created: bool) -> None:
@@ -137,14 +142,14 @@ class Books(OrderWitness):
         if created:
             self.created[identifier].add(request)
             if len(self.created[identifier]) > 1 + self.released[identifier]:
-                self._fail("each ticket once", f"{identifier} was created twice")
+                self._fail(ONE_TICKET, f"{identifier} was created twice")
 
     def _nothing_is_lost(self) -> None:
         view = MemoryView(self._disk.stores.get("trades", {}))
         for identifier in self.acknowledged:
             key = number_key(identifier, field="")
             if not view.has(TRADES, key) and view.newest_key(HISTORY_IDS, key) is None:
-                self._fail("what was acknowledged is there", f"{identifier} is not on the disk")
+                self._fail(ACKNOWLEDGED, f"{identifier} is not on the disk")
 
     def _trades(self) -> Iterator[Any]:
         view = MemoryView(self._disk.stores.get("trades", {}))
@@ -163,15 +168,15 @@ class Books(OrderWitness):
         if settled and pending:
             late = [one for one in pending if self._clock.wall() - one.decided_at > 300.0]
             if late:
-                self._fail("exactly one outcome for each order", f"in doubt: {late[0]}")
+                self._fail(ONE_OUTCOME, f"in doubt: {late[0]}")
         for intent_id, n in self._executed.items():
             if n and not view.has(ACTION_IDS, intent_id.encode()) and not pending:
-                self._fail("exactly one outcome for each order", f"{intent_id} has none")
+                self._fail(ONE_OUTCOME, f"{intent_id} has none")
         actions = [action_from(fields) for _, fields in view.items(ACTIONS)]
         for action in actions:
             unknown = action.outcome is not None and action.outcome.kind is OutcomeKind.UNKNOWN
             if settled and unknown and all(one.id != action.id for one in pending):
-                self._fail("exactly one outcome for each order", f"{action.id} stays unknown")
+                self._fail(ONE_OUTCOME, f"{action.id} stays unknown")
         if settled:
             self._everybody_is_guarded()
 
@@ -180,10 +185,10 @@ class Books(OrderWitness):
         there = {p.identifier: p for p in self._positions()}
         for identifier in there:
             if identifier not in known:
-                self._fail("liveness", f"position {identifier} is not in the book")
+                self._fail(LIVENESS, f"position {identifier} is not in the book")
         for identifier, trade in known.items():
             if trade.standing is Standing.GUARDED and identifier not in there:
-                self._fail("liveness", f"trade {identifier} is guarded, its position is gone")
+                self._fail(LIVENESS, f"trade {identifier} is guarded, its position is gone")
 
     # -- saying so
 

@@ -7,7 +7,6 @@ them one by one and expects a seed that finds each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from actors.connector import MT5Connector
 from actors.journal import Journal
 from actors.mailbox import Mailbox
 from actors.monitor import Monitor
+from actors.names import MONITOR
 from actors.recovery import Recovery
 from actors.registry import Registry
 from actors.sending import Sending
@@ -32,6 +32,25 @@ from supervisors.starting import Starting
 from supervisors.stopping import Stopping
 from supervisors.watchdog import Watchdog
 from terminals import lease, reading
+from tests.simulation.invariants import (
+    ACKNOWLEDGED,
+    ALERTED,
+    BALANCE,
+    FENCED,
+    IN_ORDER,
+    LIVENESS,
+    ONE_EXIT,
+    ONE_ORDER,
+    ONE_OUTCOME,
+    ONE_START,
+    ONE_TICKET,
+    READY,
+    RESTARTS,
+    RETRIED,
+    STOPS,
+    TIMERS,
+    UNKNOWN,
+)
 
 Patch = tuple[object, str, Callable[[Any], Any]]  # whose, which, what it becomes
 
@@ -43,23 +62,6 @@ class Mutant:
     why: str
     patches: tuple[Patch, ...]
     invariants: tuple[str, ...]
-
-
-RESTARTS = "at most 3 automatic restarts in any hour"
-ALERTED = "the 4th failure is escalated and alerted"
-ACKNOWLEDGED = "what was acknowledged is there"
-ONE_TICKET = "each ticket once"
-BALANCE = "mailbox counts balance"
-ONE_OUTCOME = "exactly one outcome for each order"
-FENCED = "a fenced incarnation sends no order"
-ONE_ORDER = "at most one order per decision"
-STOPS = "no stop is ever widened"
-UNKNOWN = "nothing is removed on an unknown read"
-READY = "ready is only said when reconciled and monitored"
-IN_ORDER = "stop ends everything in order"
-LIVENESS = "liveness"
-TIMERS = "timers do not pile up"
-ONE_EXIT = "one life, one exit report"
 
 
 def _off_by_one(_: Any) -> Any:
@@ -257,8 +259,20 @@ def _cannot_be_stuck(_: Any) -> Any:
     return lambda self: None
 
 
-def _frees_never(_: Any) -> Any:
-    return lambda self, now: math.inf
+def _frees_late(_: Any) -> Any:
+    """The next restart is planned for when the newest charge leaves the window, and again that."""
+    return lambda self, now: now if self.allows(now) else self.charges[-1] + 2 * self.period
+
+
+def _same_number(original: Any) -> Any:
+    """A restarted Monitor takes its forerunner's number."""
+
+    def spawn(self: Starting, slot: ChildSlot) -> None:
+        if slot.name == MONITOR and slot.number:
+            slot.number -= 1
+        original(self, slot)
+
+    return spawn
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -342,6 +356,14 @@ MUTANTS: dict[str, Mutant] = {
         "one death is reported twice, and stale reports count",
         ((Starting, "_report", _reports_twice), (Ends, "exited", _stale_reports_count)),
         (ONE_EXIT, RESTARTS, LIVENESS),
+    ),
+    "number-taken-again": Mutant(
+        "a restarted child has its forerunner's number",
+        ((Starting, "spawn", _same_number),), (ONE_START,),
+    ),
+    "tried-again-too-late": Mutant(
+        "an escalated child waits for two periods",
+        ((RestartBudget, "frees_at", _frees_late),), (RETRIED,),
     ),
     "hang-not-noticed": Mutant(
         "a hung child is never fenced",

@@ -10,10 +10,10 @@ from multiprocessing import get_context
 
 from loguru import logger
 
+from tests.simulation.blows import Story
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.script import Blow, script_for
 from tests.simulation.shrink import shrink
-from tests.simulation.blows import Story
 from tests.simulation.world import World
 
 

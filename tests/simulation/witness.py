@@ -23,6 +23,19 @@ from supervisors.slot import ChildState
 from terminals.simulated import SimulatedTerminal
 from tests.simulation.books import Books
 from tests.simulation.disk import Disk, MemoryView
+from tests.simulation.invariants import (
+    ALERTED,
+    BALANCE,
+    IN_ORDER,
+    LIVENESS,
+    ONE_EXIT,
+    ONE_OUTCOME,
+    ONE_START,
+    READY,
+    RESTARTS,
+    RETRIED,
+    TIMERS,
+)
 from tests.simulation.lives import Charge, Life
 
 if TYPE_CHECKING:
@@ -30,6 +43,7 @@ if TYPE_CHECKING:
 
 LIMIT = 3  # restarts of the Monitor
 PERIOD = 3600.0
+LATE_WRITES = 400.0  # seconds until what a full store did not take is written at last
 ALERT_WITHIN = 60.0
 SOON = 60.0  # seconds in which a restart by ops has begun, or is none
 MANY_TIMERS = 300
@@ -43,7 +57,7 @@ class Witness(Books):
         super().__init__(clock, disk, terminal)
         self._charges: list[Charge] = []
         self._full_since_charge = False
-        self._full_lately = False
+        self._full_until = 0.0
         self._outcomes: Counter[str] = Counter()
         self._turn = 0
 
@@ -66,13 +80,13 @@ class Witness(Books):
             return
         wanted = [name for name in reversed(START_ORDER) if name in life.stopped]
         if life.stopped != wanted or len(wanted) != len(START_ORDER):
-            self._fail("stop ends everything in order", f"stopped {life.stopped}")
+            self._fail(IN_ORDER, f"stopped {life.stopped}")
         for name, slot in life.process.slots.items():
             counts = slot.mailbox.counts()
             if counts.waiting or counts.in_hand or slot.live:
-                self._fail("stop ends everything in order", f"{name} has {counts}")
+                self._fail(IN_ORDER, f"{name} has {counts}")
         if self._disk.locked:
-            self._fail("stop ends everything in order", "the lock is still held")
+            self._fail(IN_ORDER, "the lock is still held")
 
     # -- after every turn
 
@@ -89,7 +103,7 @@ class Witness(Books):
         if one is not None and one.name in slots:
             counts = slots[one.name].mailbox.counts()
             if not counts.balanced:
-                self._fail("mailbox counts balance", f"{one.name}: {counts}")
+                self._fail(BALANCE, f"{one.name}: {counts}")
         if self._turn % 64 == 0:
             self._now_and_then(life)
         if self.violation is not None:
@@ -98,10 +112,10 @@ class Witness(Books):
     def _now_and_then(self, life: Life) -> None:
         for name, slot in life.process.slots.items():
             if not slot.mailbox.counts().balanced:
-                self._fail("mailbox counts balance", f"{name}: {slot.mailbox.counts()}")
+                self._fail(BALANCE, f"{name}: {slot.mailbox.counts()}")
         timers = len(life.process.runtime._heap)
         if timers > MANY_TIMERS:
-            self._fail("timers do not pile up", f"{timers} wait")
+            self._fail(TIMERS, f"{timers} wait")
         self._alerted(life)
         self._ready_means_ready(life)
 
@@ -109,7 +123,7 @@ class Witness(Books):
         guard, slots = life.process.guard, life.process.slots
         if guard.over or not guard.health().ready:
             return
-        name = "ready is only said when reconciled and monitored"
+        name = READY
         if not (life.reconciled and (life.cycles or life.paused)):
             self._fail(name, f"reconciled {life.reconciled}, cycles {life.cycles}")
         for child in VITAL:
@@ -126,8 +140,8 @@ class Witness(Books):
         for child, (since, before) in list(life.escalated.items()):
             if now - since > ALERT_WITHIN:
                 del life.escalated[child]
-                if self._notices(child) <= before and not self._full_lately:
-                    self._fail("the 4th failure is escalated and alerted", f"no alert for {child}")
+                if self._notices(child) <= before and now > self._full_until:
+                    self._fail(ALERTED, f"no alert for {child}")
 
     def _notices(self, child: str) -> int:
         """Return how often people were told in the outbox that a child is down."""
@@ -146,15 +160,15 @@ class Witness(Books):
             case Kind.STARTED:
                 life.starts[who] += 1
                 if life.starts[who] > 1:
-                    self._fail("one life, one start", f"{who} started again")
+                    self._fail(ONE_START, f"{who} started again")
                 self._started(life, event)
             case Kind.EXITED:
                 life.ends[who] += 1
                 if life.ends[who] > 1:
-                    self._fail("one life, one exit report", f"{who} ended twice")
+                    self._fail(ONE_EXIT, f"{who} ended twice")
                 one = life.process.lives.get(who)
                 if one is not None and not one.done and who not in life.fenced:
-                    self._fail("one life, one exit report", f"{who} lives, and is called dead")
+                    self._fail(ONE_EXIT, f"{who} lives, and is called dead")
             case Kind.FENCED:
                 life.fenced.add(who)
             case Kind.BUDGET_RESET:
@@ -189,7 +203,7 @@ class Witness(Books):
         self._charges = [one for one in self._charges if now < one.at + PERIOD]
         if len(self._charges) >= LIMIT:
             ages = [round(now - one.at, 3) for one in self._charges]
-            self._fail("at most 3 automatic restarts in any hour", f"one more after {ages}")
+            self._fail(RESTARTS, f"one more after {ages}")
         durable = not (self._disk.full or self._full_since_charge)
         self._full_since_charge = self._disk.full
         self._charges.append(Charge(now, self._clock.wall(), durable))
@@ -208,18 +222,19 @@ class Witness(Books):
             life.manual.remove(found)
         return found is not None
 
-    def disk_was_full(self) -> None:
-        """A charge of that time may not have been written, nor an alert."""
-        self._full_since_charge = self._full_lately = True
+    def disk_was_full(self, seconds: float) -> None:
+        """For so long a charge may not have been written, and for a while more no alert."""
+        self._full_since_charge = True
+        self._full_until = self._clock.monotonic() + seconds + LATE_WRITES
 
     def _retry_is_planned(self, event: Event) -> None:
         retry = event.facts.get("retry_in")
         if isinstance(retry, float) and not 0 <= retry <= PERIOD + 1.0:
-            self._fail("an escalated child is tried again in time", f"{event.line()}")
+            self._fail(RETRIED, f"{event.line()}")
 
     def _said_ready(self, life: Life) -> None:
         life.said_ready = True
-        name = "ready is only said when reconciled and monitored"
+        name = READY
         if not (life.reconciled and (life.cycles or life.paused)):
             self._fail(name, f"reconciled {life.reconciled}, cycles {life.cycles}")
         down = [n for n, slot in life.process.slots.items() if not slot.was_ready]
@@ -232,10 +247,8 @@ class Witness(Books):
         intent = str(event.facts["id"])
         self._outcomes[intent] += 1
         if self._outcomes[intent] > 1:
-            self._fail(
-                "exactly one outcome for each order", f"{intent} has another: {event.line()}"
-            )
+            self._fail(ONE_OUTCOME, f"{intent} has another: {event.line()}")
 
     def not_ready(self, why: str) -> None:
         """The guard did not come back although nothing goes wrong any more."""
-        self._fail("liveness", why)
+        self._fail(LIVENESS, why)
