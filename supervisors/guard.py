@@ -124,7 +124,11 @@ class Guard:
         raise cause if isinstance(cause, StartRefused) else StartRefused(str(cause))
 
     def stop(self) -> None:
-        """Stop everything in order; idempotent, and right in any state."""
+        """Stop everything in order; idempotent, and right in any state.
+
+        Not from a signal handler that may interrupt a call of this guard: it
+        runs inside the very lock it needs. Set a flag there, and stop outside.
+        """
         self._house.close()
 
     def wait(self, timeout: float | None = None) -> str | None:
