@@ -148,7 +148,7 @@ Isolate: TypeAlias = Annotated[
 ]
 CallTimeout: TypeAlias = Annotated[
     float | None,
-    _flag(_HOSTED, "Seconds until the process of a call that hangs is killed; 20."),
+    _flag(_HOSTED, "Seconds until the process of a call that hangs is killed; 9."),
 ]
 TerminalTimeout: TypeAlias = Annotated[
     float | None, _flag(_HOSTED, "Seconds that the terminal may take to connect; 60.")

@@ -145,8 +145,10 @@ class House:
                 if self._terminal is None:
                     self._terminal, self._unstarted = made, True
                 terminal, closed = self._terminal, self._let_go
-            if closed or terminal is not made:  # a fenced incarnation's came first
+            if closed or terminal is not made:  # an incarnation that was fenced had one first
                 made.close()
+            if closed:
+                raise Stopped("the guard is over", remedy="start a new one")
         if self._unstarted:
             start_terminal(terminal, self.settings)
             self._unstarted = False

@@ -30,7 +30,6 @@ TerminalKind = Literal["simulated", "native", "bridge"]
 SIMULATED_TIMEOUT = 60.0
 REAL_TIMEOUT = 300.0
 CALL_TIMEOUT = 20.0
-CALL_SHARE = 0.3  # of `hang_after`: three calls in a row, and a tenth to spare
 
 
 class Settings(BaseSettings):
@@ -137,14 +136,14 @@ class Settings(BaseSettings):
         terminal that is slow like that is an outage, and not to be charged to
         the Connector as a hang of its own.
         """
-        longest = CALL_SHARE * self.hang_after
+        longest = self._longest_call
         if self.call_timeout is not None and self.isolated and self.call_timeout > longest:
             raise Invalid(
                 f"must be at most {longest:g}, three tenths of hang_after "
                 f"(got {self.call_timeout:g})",
                 field="call_timeout",
                 value=self.call_timeout,
-                remedy="raise hang_after too, or leave it out; as a variable it is DTMS_CALL_TIMEOUT",
+                remedy="raise hang_after, or leave DTMS_CALL_TIMEOUT (--call-timeout) out",
             )
         return self
 
@@ -205,7 +204,12 @@ class Settings(BaseSettings):
     @property
     def worker_timeout(self) -> float:
         """Seconds a call of a hosted terminal may take; see `_before_it_is_hung`."""
-        return self.call_timeout or min(CALL_TIMEOUT, CALL_SHARE * self.hang_after)
+        return self.call_timeout or min(CALL_TIMEOUT, self._longest_call)
+
+    @property
+    def _longest_call(self) -> float:
+        """Of which three in a row fit into `hang_after`, with a tenth to spare."""
+        return self.hang_after * 3 / 10
 
     @property
     def adopts(self) -> Adoption:

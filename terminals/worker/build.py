@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from defence.errors import Invalid
 from terminals.faults import Fault, FaultScript, fault_from
 from terminals.protocol import Terminal
+from terminals.worker.goods import FAULTS
 from terminals.worker.plan import NATIVE, SIMULATED, plain_fault
 
 Note: TypeAlias = Callable[[str, Any], None]
@@ -84,7 +85,7 @@ class NotedScript(FaultScript):
         return shown
 
     def _tell(self) -> None:
-        self._note("faults", [plain_fault(one) for one in self.left()])
+        self._note(FAULTS, [plain_fault(one) for one in self.left()])
 
 
 def _hang(seconds: float | None) -> None:

@@ -26,7 +26,7 @@ from terminals.constants import RES_E_INTERNAL_FAIL_CONNECT, RES_S_OK
 from terminals.protocol import Terminal
 from terminals.worker.build import build
 from terminals.worker.frames import Frames, frame
-from terminals.worker.goods import Packing, packed_error
+from terminals.worker.goods import MARKET_TIME, Packing, packed_error
 from terminals.worker.ties import claim_pipes, die_with, outlive_signals, quiet_crashes
 
 CALLS: Final = (
@@ -66,7 +66,7 @@ OFFICE: Final = (
     "add_fault",
     "clear_faults",
 )
-FACTS: Final = ("market_time", "over", "orders_sent", "calls")
+FACTS: Final = (MARKET_TIME, "over", "orders_sent", "calls")
 FACT: Final = "fact"
 DAMAGED: Final = 65  # exit status
 TELL_EVERY: Final = 1.0  # seconds
@@ -173,7 +173,7 @@ class Serving:
             return
         if call in OFFICE or now - self._told_at >= TELL_EVERY:
             self._told_at = now
-            self.note("market_time", self._fact("market_time"))
+            self.note(MARKET_TIME, self._fact(MARKET_TIME))
 
     def _add_fault(self, fault: Mapping[str, Any]) -> None:
         from terminals.faults import fault_from

@@ -17,6 +17,7 @@ from defence.errors import Invalid
 
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; some 300,000 deals of an account's history
 _HEAD: Final = Struct(">I")
+HEAD_SIZE: Final = _HEAD.size  # bytes before the message
 
 
 def frame(message: Any, limit: int = MAX_FRAME) -> bytes:

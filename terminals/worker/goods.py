@@ -48,6 +48,9 @@ MANY: Final[dict[str, type[Struct]]] = {
     "history_deals_get": TradeDeal,
     "history_orders_get": TradeOrder,
 }
+# What a worker tells without being asked.
+FAULTS: Final = "faults"  # what is left of a script
+MARKET_TIME: Final = "market_time"
 _REQUEST: Final = "request"
 _ARRAY: Final = 1  # msgpack's code of an extension
 
@@ -183,13 +186,23 @@ def _kind(known: type[Struct], names: Any) -> type[Struct]:
     """Return the known type, or one with just these fields."""
     if names == tuple(known.__annotations__):
         return known
-    if not isinstance(names, tuple) or not all(
-        isinstance(name, str) and name.isidentifier() and not name.startswith("_") for name in names
-    ):
+    if not isinstance(names, tuple) or not all(map(_plain_name, names)):
+        raise _bad(known.__name__, names)
+    if len(set(names)) != len(names):
         raise _bad(known.__name__, names)
     fields = dict.fromkeys(names)  # no neutral value: every row has all of them
     body = {"__slots__": (), "__annotations__": dict.fromkeys(names, Any), **fields}
     return type(known.__name__, (Struct,), body)
+
+
+def _plain_name(name: Any) -> bool:
+    """Whether it can be a field: nothing that a row has of itself, such as `count`, is hidden."""
+    return (
+        isinstance(name, str)
+        and name.isidentifier()
+        and not name.startswith("_")
+        and not hasattr(Struct, name)
+    )
 
 
 def _array(packed: Any) -> Any:
@@ -206,18 +219,47 @@ def _array(packed: Any) -> Any:
 
 
 def error_of(packed: Any) -> Exception:
-    """Return the exception that was packed, of its own type if that is ours or Python's."""
-    if not isinstance(packed, tuple) or not 2 <= len(packed) <= 5:
-        return _bad("an error", packed)
-    code, message = packed[0], str(packed[1])
-    for kind in _family(DtmsError):
-        if kind.code == code and len(packed) == 5:
-            field, value, remedy = packed[2:]
-            return kind(message, field=field, value=value, remedy=remedy)
-    known = getattr(builtins, str(code), None)
+    """Return the exception that was packed, of its own type if that is ours or Python's.
+
+    Raises Invalid for what is none.
+    """
+    if not isinstance(packed, tuple) or len(packed) not in (2, 5):
+        raise _bad("an error", packed)
+    code, message, *more = packed
+    if not isinstance(code, str) or not isinstance(message, str):
+        raise _bad("an error", packed)
+    if more:
+        field, value, remedy = more
+        for kind in _family(DtmsError):
+            if (
+                kind.code == code
+                and isinstance(field, str | None)
+                and isinstance(remedy, str | None)
+            ):
+                return kind(message, field=field, value=value, remedy=remedy)
+        raise _bad("an error", packed)
+    known = getattr(builtins, code, None)
     if isinstance(known, type) and issubclass(known, OSError | TypeError | ValueError):
         return known(message)
     return RuntimeError(f"the terminal raised {code}: {message}")
+
+
+def last_error_of(packed: Any) -> tuple[int, str]:
+    """Return the code and the text that go with an answer. Raises Invalid for anything else."""
+    if isinstance(packed, tuple) and len(packed) == 2:
+        code, text = packed
+        if type(code) is int and isinstance(text, str):
+            return code, text
+    raise _bad("last_error", packed)
+
+
+def check_note(name: Any, value: Any) -> str:
+    """Return the name of a note that the guard knows. Raises Invalid for any other."""
+    if name == MARKET_TIME and isinstance(value, int | float):
+        return MARKET_TIME
+    if name == FAULTS and isinstance(value, tuple) and all(isinstance(one, dict) for one in value):
+        return FAULTS
+    raise _bad(f"a note {name!r:.40}", value)
 
 
 def _family(kind: type[DtmsError]) -> Iterator[type[DtmsError]]:

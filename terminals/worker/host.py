@@ -16,14 +16,16 @@ from typing import Any, Final
 
 from defence.errors import DtmsError, Invalid, TerminalRefused
 from terminals import constants as mt5
-from terminals.worker.goods import Unpacking, error_of
+from terminals.worker.goods import Unpacking, error_of, last_error_of
 from terminals.worker.parting import Parting
 from terminals.worker.plan import Plan
 from terminals.worker.process import EndedError, Log, WorkerProcess
 
-CALL_TIMEOUT: Final = 20.0  # seconds; below the 30 after which the guard calls its Connector hung
+# Seconds; three calls in a row, as connecting makes, are over before the 30 after
+# which the guard calls its Connector hung.
+CALL_TIMEOUT: Final = 9.0
 CONNECT_TIMEOUT: Final = 70.0  # seconds; above the package's own 60
-START_WAIT: Final = 20.0  # seconds for an interpreter to come up
+START_WAIT: Final = 20.0  # seconds for an interpreter to come up; below the 30 of a child's start
 CLOSE_WAIT: Final = 2.0
 DEATH_WAIT: Final = 5.0  # seconds for a killed process to be gone
 
@@ -156,17 +158,23 @@ class Host:
     def _taken(self, worker: WorkerProcess, call: str, answer: tuple[Any, ...]) -> Any:
         """Return what an answer says. Raises what the terminal raised, or Invalid for damage."""
         _, ok, value, error, shape = answer
-        if not ok:
-            self.note_error(*error)
-            raise error_of(value)
+        found: Any = None
+        raised: Exception | None = None
         try:
-            if shape is not None:
+            code, text = last_error_of(error)
+            if shape is not None and ok:
                 self._unpacking.learn(call, shape)
-            found = self._unpacking.unpack(call, value)
+            if ok:
+                found = self._unpacking.unpack(call, value)
+            else:
+                raised = error_of(value)
         except Invalid as damage:
             worker.kill(f"its answer to {call} is damaged: {damage}")
+            self.note_error(mt5.RES_E_INTERNAL_FAIL_RECEIVE, f"IPC recv failed: {damage}")
             raise
-        self.note_error(*error)
+        self.note_error(code, text)
+        if raised is not None:
+            raise raised
         return found
 
     def _lost(self, worker: WorkerProcess, failed: Any, call: str, code: int) -> Any:
@@ -183,7 +191,8 @@ class Host:
     def start(self) -> None:
         """Start a worker if there is none; see `WorkerTerminal.start`."""
         with self.turn:
-            if self._begun(time.monotonic() + max(self.call_timeout, START_WAIT)):
+            # Not `call_timeout`, which may be above what the start of a child may take.
+            if self._begun(time.monotonic() + START_WAIT):
                 return
             code, text = self.last_error()
             raise TerminalRefused(

@@ -1,6 +1,6 @@
 """A terminal in a process of its own, offered as if it were here.
 
-    terminal = WorkerTerminal(plan, call_timeout=20.0, connect_timeout=70.0, log=log)
+    terminal = WorkerTerminal(plan, call_timeout=9.0, connect_timeout=70.0, log=log)
     terminal.start()            starts the worker now, so that a bad plan is known early
     terminal.initialize()       starts the worker if there is none, then connects
     terminal.abort("why")       from any thread: kills the worker; whoever waits for it goes on
@@ -134,7 +134,10 @@ class WorkerTerminal:
         """Return the account."""
         with self._host.turn:
             found: AccountInfo | None = self._call("account_info")
-            self._account = None if found is None else (found.login, found.server)
+            login: Any
+            server: Any
+            login, server = getattr(found, "login", None), getattr(found, "server", None)
+            self._account = None if None in (login, server) else (login, server)
         return found
 
     def terminal_info(self) -> TerminalInfo | None:

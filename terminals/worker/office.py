@@ -21,11 +21,13 @@ from defence.broker import Direction
 from defence.errors import NotReady
 from terminals import constants as mt5
 from terminals.faults import Fault
+from terminals.worker.goods import FAULTS, MARKET_TIME
 from terminals.worker.host import CALL_TIMEOUT, CONNECT_TIMEOUT, SUCCESS
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.plan import Plan, plain_fault
 from terminals.worker.process import Log
 
+HANDOVER_WAIT: Final = 5.0  # seconds; with the wait for an interpreter below a child's start
 UNANSWERED: Final = (
     mt5.RES_E_INTERNAL_FAIL_RECEIVE,
     mt5.RES_E_INTERNAL_FAIL_CONNECT,
@@ -69,18 +71,24 @@ class SimulatedWorker(WorkerTerminal):
 
     def _begun(self) -> None:
         super()._begun()
+        # Part of a start: after the first that takes longer the worker is gone.
+        limit = min(self._host.call_timeout, HANDOVER_WAIT)
+
+        def hand_over(name: str, *args: Any) -> Any:
+            return self._host.exchange(name, args, timeout=limit)
+
         for symbol, (bid, ask) in self._pinned.items():
-            self._host.exchange("set_price", (symbol, bid, ask))
+            hand_over("set_price", symbol, bid, ask)
         if not self._autotrading:
-            self._host.exchange("set_autotrading", (False,))
-        behind = self._market_time - (self._host.exchange("fact", ("market_time",)) or 0.0)
+            hand_over("set_autotrading", False)
+        behind = self._market_time - (hand_over("fact", MARKET_TIME) or 0.0)
         if behind > 0:
-            self._host.exchange("advance", (behind + 0.001,))  # what it counts in, rounded down
+            hand_over("advance", behind + 0.001)  # what it counts in, rounded down
 
     def _ended(self, notes: Mapping[str, Any]) -> None:
-        self._market_time = float(notes.get("market_time", self._market_time))
-        if "faults" in notes:
-            options = {**self._plan.options, "faults": list(notes["faults"])}
+        self._market_time = float(notes.get(MARKET_TIME, self._market_time))
+        if FAULTS in notes:
+            options = {**self._plan.options, "faults": list(notes[FAULTS])}
             self._plan = replace(self._plan, options=options)
 
     # -- the back office (SimulatedServer has the meanings)

@@ -24,7 +24,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from defence.errors import Invalid, TerminalRefused
-from terminals.worker.frames import Frames, frame
+from terminals.worker.frames import HEAD_SIZE, Frames, frame
+from terminals.worker.goods import check_note
 from terminals.worker.murmur import Murmur
 from terminals.worker.plan import Plan
 
@@ -40,7 +41,9 @@ _LIBRARIES: Final = ("msgpack", "numpy", "MetaTrader5")
 _PIECE: Final = 65_536
 _LARGEST_PIECE: Final = 1 << 20
 _DRAIN: Final = 0.5  # seconds for what the process still said before it ended
-_REQUEST_LIMIT: Final = 32_768  # bytes: less than any system's pipe holds, so that no write waits
+# Bytes of a frame. No more than any system's pipe holds (4 KB on Windows, and on
+# Linux for a user who has many), and one is under way at most: no write waits.
+_REQUEST_LIMIT: Final = 4096
 
 
 class WorkerProcess:
@@ -66,8 +69,11 @@ class WorkerProcess:
         self._plan = plan
         self._murmur = Murmur(log, plan.secrets)
         self._answers: SimpleQueue[Any] = SimpleQueue()
-        self._lock = threading.Lock()  # of the process's life, and of the pipe to it
+        self._asked = {0}  # numbers without an answer; the first message has 0
+        self._lock = threading.Lock()  # of the process's life; held for moments only
+        self._pipe = threading.Lock()  # of the pipe to it; a write may wait, so `kill` needs it not
         self._process: subprocess.Popen[bytes] | None = None
+        self._job: int | None = None  # of Windows
         self._owner = os.getpid()
         threading.Thread(target=self._live, name="dtms-worker", daemon=True).start()
 
@@ -78,11 +84,12 @@ class WorkerProcess:
 
         True says that it may have arrived.
         """
-        data = memoryview(frame(message, _REQUEST_LIMIT))
-        with self._lock:
+        data = memoryview(frame(message, _REQUEST_LIMIT - HEAD_SIZE))
+        with self._pipe:
             process = self._process
             if process is None or process.stdin is None or process.stdin.closed:
                 return False
+            self._asked.add(message[0])
             return _write(process.stdin.fileno(), data)
 
     def answer(self, number: int, until: float) -> tuple[Any, ...] | None:
@@ -119,61 +126,78 @@ class WorkerProcess:
                     process.kill()
 
     def hang_up(self) -> None:
-        """Close the pipe to it, which asks it to end."""
-        with self._lock:
-            process = self._process
-            if process is not None and process.stdin is not None:
+        """Close the pipe to it, which asks it to end; not under a write that waits."""
+        if self._process is not None:
+            self._close_pipe(self._process)
+
+    def _close_pipe(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None and self._pipe.acquire(timeout=_DRAIN):
+            try:
                 with suppress(OSError):
                     process.stdin.close()
+            finally:
+                self._pipe.release()
 
     # -- its threads
 
     def _live(self) -> None:
-        """Start it, wait until it ends, reap it."""
+        """Start it, wait until it ends, reap it. Whatever fails, its end is told."""
         try:
             process = self._spawn()
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
             self._over(f"it could not be started: {error}")
             return
-        job: int | None = None
         helpers: list[threading.Thread] = []
         try:
-            if sys.platform == "win32":
-                job = self._tie(int(process._handle))  # type: ignore[attr-defined] # noqa: SLF001
-            for name, work in (
-                ("dtms-worker-answers", self._read),
-                ("dtms-worker-log", self._hear),
-            ):
-                helpers.append(threading.Thread(target=work, args=(process,), name=name))
-                helpers[-1].daemon = True
-                helpers[-1].start()
-            with self._lock:
-                self._process = process
-                self.pid = process.pid
-                if self.killed:
-                    process.kill()
-            self._greet()
-        except (RuntimeError, Invalid) as error:  # no thread to be had; no frame to be made
-            helpers = [one for one in helpers if one.ident is not None]
-            process.kill()
-            for unread in (process.stdout, process.stderr)[len(helpers) :]:
-                if unread is not None:
-                    unread.close()
-            with self._lock:
-                self.why = self.why or f"it could not be used: {error}"
+            self._use(process, helpers)
+        except Exception as error:  # noqa: BLE001 - no thread, no descriptor, no frame to be had
+            self._give_up(process, helpers, error)
+        finally:
+            self._see_off(process, helpers)
+
+    def _use(self, process: subprocess.Popen[bytes], helpers: list[threading.Thread]) -> None:
+        """Listen to it, let others use it, and send the first message."""
+        if sys.platform == "win32":
+            self._job = self._tie(int(process._handle))  # type: ignore[attr-defined] # noqa: SLF001
+        for name, work in (
+            ("dtms-worker-answers", self._read),
+            ("dtms-worker-log", self._hear),
+        ):
+            helper = threading.Thread(target=work, args=(process,), name=name, daemon=True)
+            helper.start()
+            helpers.append(helper)
+        with self._lock:
+            self._process = process
+            self.pid = process.pid
+            if self.killed:
+                process.kill()
+        self._greet()
+
+    def _give_up(
+        self, process: subprocess.Popen[bytes], helpers: list[threading.Thread], error: Exception
+    ) -> None:
+        """Kill it, and close what nobody reads."""
+        with self._lock:
+            self.why = self.why or f"it could not be used: {error}"
+            with suppress(OSError):  # it has just ended by itself
+                process.kill()
+        for unread in (process.stdout, process.stderr)[len(helpers) :]:
+            if unread is not None:
+                unread.close()
+
+    def _see_off(self, process: subprocess.Popen[bytes], helpers: list[threading.Thread]) -> None:
+        """Wait for its end, and for what it still said; reap it; tell."""
         _await_exit(process)
         self._exited.set()
         for helper in helpers:
             helper.join(_DRAIN)
-        if sys.platform == "win32" and job is not None:
+        if sys.platform == "win32" and self._job is not None:
             from terminals.worker.job import untie
 
-            untie(job)
+            untie(self._job)
+        self._close_pipe(process)
         with self._lock:
             status = process.wait()
-            if process.stdin is not None:
-                with suppress(OSError):
-                    process.stdin.close()
             self._over_with(_how(status) + self._murmur.last)
 
     def _over(self, how: str) -> None:
@@ -259,8 +283,10 @@ class WorkerProcess:
         if not isinstance(message, tuple) or not message:
             raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
         if message[0] is None and len(message) == 3:
-            self.notes[str(message[1])] = message[2]
-        elif len(message) == 5:
+            # One place a name, of two that there are: notes cannot pile up.
+            self.notes[check_note(message[1], message[2])] = message[2]
+        elif len(message) == 5 and type(message[0]) is int and message[0] in self._asked:
+            self._asked.discard(message[0])  # one answer a question: they cannot either
             self._answers.put(message)
         else:
             raise Invalid(f"holds no answer: {message!r:.80}", field="frame")

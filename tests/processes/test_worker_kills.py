@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosted_kit import CAN_LOOK, GONE, WorkerStorm, kill_9, lives, the_worker, workers_of
 from kill_storm import EARLY, STOP, STORM
 from process_kit import Process, broker_file
-from hosted_kit import CAN_LOOK, GONE, WorkerStorm, kill_9, lives, the_worker, workers_of
 
 Rounds = Callable[..., int]
 Launch = Callable[..., Process]

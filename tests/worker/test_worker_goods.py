@@ -14,7 +14,16 @@ from defence.errors import Conflict, DtmsError, Invalid, NotFound, TerminalRefus
 from terminals import structs
 from terminals.rows import Unreadable, account_from, position_from
 from terminals.worker.frames import Frames, frame
-from terminals.worker.goods import MANY, ONE, Packing, Unpacking, error_of, packed_error
+from terminals.worker.goods import (
+    MANY,
+    ONE,
+    Packing,
+    Unpacking,
+    check_note,
+    error_of,
+    last_error_of,
+    packed_error,
+)
 
 
 def across(value: Any) -> Any:
@@ -150,7 +159,13 @@ def test_an_answer_that_is_none_is_refused(call: str, value: Any) -> None:
     assert caught.value.field == "frame"
 
 
-@pytest.mark.parametrize("names", [("_replace",), ("no name",), (5,), "text", None])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("_replace",), ("no name",), (5,), "text", None),
+        *(("count", "index"), ("login", "n_fields"), ("login", "login")),
+    ],
+)
 def test_fields_that_are_no_names_are_refused(names: Any) -> None:
     with pytest.raises(Invalid):
         Unpacking().learn("account_info", (names, None))
@@ -212,9 +227,39 @@ def test_an_error_s_name_calls_nothing(name: str) -> None:
     assert type(error_of((name, "0"))) is RuntimeError
 
 
-@pytest.mark.parametrize("packed", [None, (), ("x",), 5, ("a", "b", "c", "d", "e", "f")])
+@pytest.mark.parametrize(
+    "packed",
+    [
+        *(None, (), ("x",), 5, ("a", "b", "c", "d", "e", "f"), ("x", {}), (5, "x")),
+        *(("invalid", "what", {}, 1, None), ("invalid", "what", None, 1, 5), ("a", "b", "c")),
+    ],
+)
 def test_an_error_that_is_none(packed: Any) -> None:
-    assert isinstance(error_of(packed), Invalid)
+    with pytest.raises(Invalid, match="no answer of an error"):
+        error_of(packed)
+
+
+@pytest.mark.parametrize(
+    "packed", [None, (), (1,), (1, "a", "b"), ("1", "x"), (1, None), (True, "x"), ("x", {}), "ab"]
+)
+def test_a_last_error_that_is_none(packed: Any) -> None:
+    assert last_error_of((-2, "Invalid")) == (-2, "Invalid")
+    with pytest.raises(Invalid, match="no answer of last_error"):
+        last_error_of(packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("brand_new", 1.0), (5, 1.0), (None, None), ("market_time", "x"), ("market_time", None)),
+        *(("faults", None), ("faults", (1,)), ("faults", {}), (("faults",), ())),
+    ],
+)
+def test_a_note_that_is_none(name: Any, value: Any) -> None:
+    assert check_note("faults", ({},)) == "faults"
+    assert check_note("market_time", 5) == "market_time"
+    with pytest.raises(Invalid, match="no answer of a note"):
+        check_note(name, value)
 
 
 def test_the_tree_is_complete() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ from worker_kit import LONG, ROOT, Workers, alive, children, until, worker_of
 
 from actors.events import Event, Kind
 from actors.simulated import SimulatedRuntime
-from defence.errors import Invalid, StartRefused
-from supervisors import Guard, Settings, Trade
+from defence.errors import Invalid, StartRefused, TerminalRefused
+from supervisors import Guard, Settings, Trade, house
 from supervisors.terminal_choice import make_terminal
 from terminals.faults import Effect, Fault
+from terminals.worker import process
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.office import SimulatedWorker
+from terminals.worker.plan import plain_fault
 
 Make = Callable[..., tuple[Guard, SimulatedWorker]]
 
@@ -109,6 +113,9 @@ def test_an_order_in_flight_is_unknown_until_the_books_tell(make: Make, how: str
     terminal.set_price("EURUSD", 1.0945, 1.0946)
     if how == "kill":
         until(lambda: worker.notes.get("faults") == ())
+        # The fault is told before the broker does it, so its books are asked as well.
+        books = Path(terminal._folder or "") / "broker.json"
+        until(lambda: [one["sl"] for one in json.loads(books.read_text())["positions"]] > [1.09])
         os.kill(worker.pid or 0, signal.SIGKILL)
     until(lambda: seen(guard, Kind.OUTCOME))
     first = seen(guard, Kind.OUTCOME)[0]
@@ -158,16 +165,96 @@ def test_native_is_hosted_unless_told_and_simulated_only_when_told() -> None:
     assert Settings(isolate=True).isolated
 
 
-def test_a_call_is_cut_before_its_connector_is_judged() -> None:
-    assert Settings().worker_timeout == 20.0
-    assert Settings(hang_after=3.0).worker_timeout == 2.0
+def test_calls_are_cut_before_their_connector_is_judged() -> None:
+    assert Settings().worker_timeout == 9.0
+    assert Settings(hang_after=3.0).worker_timeout == 0.9
     assert Settings(hang_after=300.0).worker_timeout == 20.0
     assert Settings(call_timeout=5.0).worker_timeout == 5.0
-    with pytest.raises(Invalid) as caught:
-        Settings(call_timeout=30.0, isolate=True)
-    assert caught.value.field == "call_timeout"
-    assert "hang_after" in str(caught.value)
+    assert Settings(call_timeout=9.0, isolate=True).worker_timeout == 9.0
+    assert Settings(call_timeout=0.9, hang_after=3.0, isolate=True).worker_timeout == 0.9
+    for value in (9.1, 14.0, 30.0):
+        with pytest.raises(Invalid) as caught:
+            Settings(call_timeout=value, isolate=True)
+        assert caught.value.field == "call_timeout"
+        assert "at most 9, three tenths of hang_after" in str(caught.value)
     assert Settings(call_timeout=30.0).worker_timeout == 30.0  # nothing is hosted
+
+
+def test_a_terminal_that_is_slow_to_connect_is_no_hang_of_the_connector(make: Make) -> None:
+    """One call nearly too slow, and the next one too slow: an outage, and no charge."""
+    limit = Settings(hang_after=4.0).worker_timeout
+    guard, terminal = make(call_timeout=limit, hang_after=4.0)
+    slow = [
+        Fault(call="terminal_info", effect=Effect.DELAY, seconds=0.75 * limit),
+        Fault(call="account_info", effect=Effect.HANG),
+    ]
+    options = {**terminal._plan.options, "faults": [plain_fault(one) for one in slow]}
+    terminal._plan = replace(terminal._plan, options=options)
+    os.kill(terminal.pid or 0, signal.SIGKILL)
+    until(lambda: terminal.restarts == 2 and lost_and_back(guard, 1))
+    assert seen(guard, Kind.CHARGED, Kind.FENCED, Kind.LEAKED) == []
+
+
+# -- a guard that stops while its worker starts
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that never come up."""
+    monkeypatch.setattr(process, "_BOOT", "import time; time.sleep(600)")
+
+
+@pytest.mark.usefixtures("deaf")
+def test_stopping_while_the_worker_starts_ends_it(tmp_path: Path) -> None:
+    before, places = children(), {"data_dir": tmp_path / "data", "state_dir": tmp_path / "state"}
+    guard = Guard(Settings(isolate=True, stop_timeout=0.3, **places))
+    guard.start(block=False)
+    until(lambda: children() > before)
+    (pid,) = children() - before
+    guard.stop()
+    assert not alive(pid)
+    assert children() <= before
+    assert guard.over
+
+
+@pytest.mark.parametrize("when", ["chosen", "published"])
+def test_a_guard_that_stops_before_its_worker_has_a_process_starts_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The stop comes exactly between two steps of the start: it wins in both places."""
+    before, reached, goes_on = children(), threading.Event(), threading.Event()
+    name = {"chosen": "choose_terminal", "published": "start_terminal"}[when]
+    real: Callable[..., Any] = getattr(house, name)
+    failed: list[BaseException] = []
+
+    def held(*arguments: Any) -> Any:
+        made = real(*arguments) if when == "chosen" else None
+        reached.set()
+        assert goes_on.wait(LONG)
+        try:
+            return made if when == "chosen" else real(*arguments)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    monkeypatch.setattr(house, name, held)
+    settings = Settings(
+        isolate=True,
+        stop_timeout=0.1,
+        data_dir=tmp_path / "data",
+        state_dir=tmp_path / "state",
+    )
+    guard = Guard(settings)
+    guard.start(block=False)
+    assert reached.wait(LONG)
+    guard.stop()
+    terminal = guard._house._terminal
+    goes_on.set()
+    until(lambda: not [one for one in threading.enumerate() if "connector" in one.name])
+    assert children() <= before
+    if when == "published":
+        assert isinstance(terminal, WorkerTerminal)
+        assert [type(error) for error in failed] == [TerminalRefused]
 
 
 @pytest.fixture
@@ -210,7 +297,7 @@ def test_everything_of_the_simulation_passes_through(
     assert terminal.last_error() == (-10_002, "lost")
     assert terminal.symbol_info("EURUSD") is not None
     assert terminal.symbol_info("GBPUSD") is None
-    assert terminal._host.call_timeout == 20.0
+    assert terminal._host.call_timeout == 9.0
 
 
 def test_what_becomes_of_a_worker_is_logged_in_the_connector_s_name(
