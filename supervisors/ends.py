@@ -187,7 +187,7 @@ class Ends:
             return
         roster.publish_budget(slot, Kind.CHARGED)
         if delay <= 0:
-            self._starting.spawn(slot)
+            self._restart_now(slot)
             return
         slot.state = ChildState.BACKOFF
         slot.epoch += 1
@@ -232,11 +232,7 @@ class Ends:
         if self._roster.stopping or message.epoch != slot.epoch:
             return
         if slot.state is ChildState.BACKOFF:
-            late = slot.budget.took_effect(self._roster.now())
-            # The host slept through the backoff: the next process must not count from the plan.
-            # The planned charge stays in the ledger beside this one: one too many, never one less.
-            if late <= LATE or self._written(slot, 0.0):
-                self._starting.spawn(slot)
+            self._restart_now(slot)
         elif slot.state is ChildState.ESCALATED:
             now = self._roster.now()
             frees_at = slot.budget.frees_at(now)
@@ -244,6 +240,16 @@ class Ends:
                 slot.timer = self._roster.after(frees_at - now, message)
             else:
                 self._charge_and_restart(slot)
+
+    def _restart_now(self, slot: ChildSlot) -> None:
+        """Start a child that has been charged, and date the charge at this moment."""
+        late = slot.budget.took_effect(self._roster.now())
+        # The host slept through the backoff, or the ledger took its time: the next process must
+        # not count from the plan. That charge stays in the ledger: one too many, never one less.
+        if late > LATE and not self._written(slot, 0.0):
+            return
+        slot.budget.took_effect(self._roster.now())  # that took its time, too
+        self._starting.spawn(slot)
 
     # -- threads that stay behind
 

@@ -230,3 +230,34 @@ def test_one_that_hangs_does(simulate: Build) -> None:
     assert [event.facts["threads"] for event in house.of(Kind.LEAKED)][:1] == [1]
     script.on_start = None
     assert clock_of(house).monotonic() > 2.0
+
+
+def test_a_charge_is_dated_at_the_restart_even_if_the_ledger_takes_its_time(
+    simulate: Build,
+) -> None:
+    """A slow disk: the restart comes seconds after the failure, and counts from then."""
+    ledger = SlowLedger()
+    spec, _ = child("one", max_restarts=1, period=100.0, backoff=AT_ONCE)
+    house = simulate(spec, ledger=ledger, pause_after=1e6).open()
+    ledger.write = lambda: clock_of(house).advance(5.0)
+    house.kill("one")
+    house.ready("one", 2)
+    restarted = house.clock.monotonic()
+    assert house.slot("one").budget.charges == [restarted]
+    assert len(ledger.charges("one")) == 2  # the plan, and what came of it
+    pass_time(house, 97.0)
+    house.kill("one")
+    pass_time(house, 1.0)
+    assert house.slot("one").state is ChildState.ESCALATED
+
+
+class SlowLedger(MemoryLedger):
+    """A ledger whose disk takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.write: Callable[[], object] = lambda: None
+
+    def add(self, child: str, at: float) -> None:
+        self.write()
+        super().add(child, at)

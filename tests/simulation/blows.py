@@ -45,7 +45,7 @@ class Blows:
     def __init__(self) -> None:
         self.story = Story()
         self.clock = VirtualClock()
-        self.disk = Disk()
+        self.disk = Disk(self.clock.monotonic)
         self.market = SteppedMarket(self.clock.wall())
         self.terminal = SimulatedTerminal(market=self.market, now=self._market_now, hang=self._hang)
         self.witness = Witness(self.clock, self.disk, self.terminal)
@@ -119,16 +119,9 @@ class Blows:
 
     def do_disk_full(self, seconds: float) -> None:
         """The disk has no room for a while."""
-        self.disk.full = seconds > 0
+        self.disk.full_until = self.clock.monotonic() + seconds
         if seconds > 0:
             self.witness.disk_was_full(seconds)
-        if seconds > 0 and self.process is not None:
-            disk = self.disk
-
-            def room_again() -> None:
-                disk.full = False
-
-            self.process.runtime.call_later(seconds, room_again)
 
     # -- blows: the terminal and the market
 

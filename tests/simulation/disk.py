@@ -115,13 +115,19 @@ class MemoryChange(MemoryView):
 class Disk:
     """All stores of a data folder, and what is wrong with the disk under them."""
 
-    def __init__(self) -> None:
-        self.full = False
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        self._now = now
+        self.full_until = 0.0  # of `now`
         self.stores: dict[str, dict[str, Table]] = {}
         self.sequences: dict[str, int] = {}
         self.account: tuple[int, str] | None = None
         self.locked = False
         self.struck: Callable[[str, str], None] = lambda _store, _when: None
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room."""
+        return self._now() < self.full_until
 
     def environment(self, name: str) -> MemoryEnvironment:
         return MemoryEnvironment(self, name)

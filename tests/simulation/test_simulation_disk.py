@@ -76,7 +76,7 @@ def test_a_full_disk_takes_nothing_and_what_was_there_stays() -> None:
     disk = Disk()
     environment: Any = disk.environment("x")
     environment.run(lambda change: change.put("t", b"a", {"n": 1}))
-    disk.full = True
+    disk.full_until = 1.0
     with pytest.raises(StoreFull):
         environment.run(lambda change: change.put("t", b"a", {"n": 2}))
     assert environment.lacks_room(1) is not None
