@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -202,7 +203,8 @@ def test_a_guard_does_not_live_on_without_one_of_its_stores(
         kill(guard)
         let_pass(sim, 5.0)
     (guard.data_dir / store / "data.mdb").unlink()
-    do(guard)
+    with suppress(Stopped):  # the end may come before the answer: then the asker is told so
+        do(guard)
     let_pass(sim, 2.0)
     cause = str(guard.wait(timeout=0))
     assert "while it was in use" in cause
