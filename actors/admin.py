@@ -27,7 +27,7 @@ from actors.messages import (
 )
 from actors.monitor import ARMED, OBSERVE
 from actors.names import ALERT, CONNECTOR, MONITOR, RECOVERY, REGISTRY, ROOT, START_ORDER
-from actors.poison import PoisonBook
+from actors.poison_book import PoisonBook
 from actors.trouble import Trouble, Unwritten, end_the_guard
 from defence.alerts import Notice, Severity
 from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFound, StoreLost

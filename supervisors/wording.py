@@ -38,5 +38,5 @@ def poisoned(fact: Poisoned) -> Notice:
         title=f"{fact.child} ended twice over a message, which was set aside",
         text=f"{poison.shown} (id {poison.id}): {poison.error}. "
         "It was not done; what it was about is settled by reconciliation or must be sent anew. "
-        "To see all: ctl poison",
+        "To see all: run.py poison",
     )

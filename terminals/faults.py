@@ -30,23 +30,8 @@ from typing import Final, Literal, NoReturn
 
 from defence.errors import Invalid
 from terminals import constants as mt5
+from terminals.protocol import CALLS
 
-CALLS: Final = (
-    "initialize",
-    "shutdown",
-    "account_info",
-    "terminal_info",
-    "symbol_info",
-    "symbol_info_tick",
-    "symbol_select",
-    "positions_get",
-    "orders_get",
-    "order_check",
-    "order_send",
-    "history_deals_get",
-    "history_orders_get",
-    "copy_rates_from_pos",
-)
 _EMPTY: Final = frozenset(
     {
         "positions_get",

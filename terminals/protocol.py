@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from terminals.structs import (
     AccountInfo,
@@ -36,6 +36,25 @@ Request: TypeAlias = Mapping[str, Any]  # plain int, float and str; absent keys,
 Permit: TypeAlias = AbstractContextManager[Any]
 Moment: TypeAlias = int | float | dt.datetime  # broker wall time; a naive datetime is local time
 Rates: TypeAlias = "npt.NDArray[np.void]"  # fields time, open, high, low, close, tick_volume, ...
+
+# The functions of the module that a terminal offers: those that a script may spoil, and that a
+# worker answers.
+CALLS: Final = (
+    "initialize",
+    "shutdown",
+    "account_info",
+    "terminal_info",
+    "symbol_info",
+    "symbol_info_tick",
+    "symbol_select",
+    "positions_get",
+    "orders_get",
+    "order_check",
+    "order_send",
+    "history_deals_get",
+    "history_orders_get",
+    "copy_rates_from_pos",
+)
 
 
 class Terminal(Protocol):

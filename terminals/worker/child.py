@@ -23,28 +23,12 @@ from typing import Any, Final, NoReturn
 
 from defence.errors import Invalid
 from terminals.constants import RES_E_INTERNAL_FAIL_CONNECT, RES_S_OK
-from terminals.protocol import Terminal
+from terminals.protocol import CALLS, Terminal
 from terminals.worker.build import build
 from terminals.worker.frames import Frames, frame
 from terminals.worker.goods import MARKET_TIME, Packing, packed_error
 from terminals.worker.ties import claim_pipes, die_with, outlive_signals, quiet_crashes
 
-CALLS: Final = (
-    "initialize",
-    "shutdown",
-    "account_info",
-    "terminal_info",
-    "symbol_info",
-    "symbol_info_tick",
-    "symbol_select",
-    "positions_get",
-    "orders_get",
-    "order_check",
-    "order_send",
-    "history_deals_get",
-    "history_orders_get",
-    "copy_rates_from_pos",
-)
 CLOSE: Final = "close"
 SUCCESS: Final = (RES_S_OK, "Success")
 # Of a simulated terminal only: who plays the broker's back office (sim_server.py).

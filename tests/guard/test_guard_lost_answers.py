@@ -94,3 +94,12 @@ def test_what_was_given_up_is_not_done_late(sim: GuardKit) -> None:
     failed = box.counts().failed
     pass_time(sim, 5.0)
     assert box.counts().failed >= failed + 4
+
+
+def test_an_answer_that_came_leaves_no_timer_behind(sim: GuardKit) -> None:
+    """The wait for it is over: nobody is woken later to find that out."""
+    guard = sim.start(interval=30.0, reconcile_every=100.0)
+    pass_time(sim, 300.0)
+    assert cycles(guard) > 5
+    assert isinstance(sim.runtime, SimulatedRuntime)
+    assert not [line for line in sim.runtime.trace if " Overdue " in line]

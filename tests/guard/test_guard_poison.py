@@ -18,7 +18,7 @@ from actors.mailbox import Lane
 from actors.messages import NotePoison, Release
 from actors.names import ADMIN
 from actors.points import Points
-from actors.poison import COMMAND, KEPT, SET_ASIDE, PoisonBook
+from actors.poison_book import COMMAND, KEPT, SET_ASIDE, PoisonBook
 from actors.registry import Registry
 from actors.simulated import SimulatedRuntime
 from console.main import main
@@ -268,7 +268,7 @@ def _refused(call: Callable[[], object]) -> DtmsError:
 
 
 def test_a_flood_of_it_is_bounded(sim: GuardKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.poison.KEPT", 20)
+    monkeypatch.setattr("actors.poison_book.KEPT", 20)
     guard = sim.start()
     send(guard, *(note(n, error="e" * 10_000, shown="s" * 10_000) for n in range(50)))
     sim.until(lambda: guard.poison(20)[0].id == "p49", patience(sim))

@@ -37,7 +37,6 @@ class Life:
     cycles: int = 0
     manual: list[tuple[str, float]] = field(default_factory=list)  # starts that ops asked for
     escalated: dict[str, tuple[float, int]] = field(default_factory=dict)  # since, notices before
-    said_ready: bool = False
     stopped: list[str] = field(default_factory=list)
     fenced: set[tuple[str | None, int | None]] = field(default_factory=set)
     starts: Counter[tuple[str | None, int | None]] = field(default_factory=Counter)

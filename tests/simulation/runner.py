@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from loguru import logger
 
 from tests.simulation.blows import Story
-from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.mutants import planted
 from tests.simulation.script import Blow, script_for
 from tests.simulation.shrink import shrink
 from tests.simulation.world import World
@@ -96,8 +96,3 @@ def shrunk(seed: int, invariant: str, mutant: str | None = None) -> list[Blow]:
             return shrink(whole, breaks)
     finally:
         logger.enable("")
-
-
-def mutant_names() -> list[str]:
-    """Return the names of the planted faults."""
-    return list(MUTANTS)

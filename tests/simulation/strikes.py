@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from actors.points import Killed
 from actors.post import current_child
 
-FOREVER = 1e9
 STALE = 180.0  # seconds after which a strike that met nothing is forgotten
 
 

@@ -233,7 +233,6 @@ class Witness(Books):
             self._fail(RETRIED, f"{event.line()}")
 
     def _said_ready(self, life: Life) -> None:
-        life.said_ready = True
         name = READY
         if not (life.reconciled and (life.cycles or life.paused)):
             self._fail(name, f"reconciled {life.reconciled}, cycles {life.cycles}")
