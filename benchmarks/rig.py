@@ -10,8 +10,8 @@ from typing import Any, Final
 from defence.trade import Trade
 from supervisors import Guard, Settings
 from terminals.constants import RES_S_OK
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.structs import AccountInfo, TradePosition
 
 SYMBOL: Final = "EURUSD"

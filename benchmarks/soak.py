@@ -33,8 +33,8 @@ from benchmarks.report import Table, show
 from defence.errors import DtmsError, NotFound
 from supervisors import Guard, Settings, Trade
 from supervisors.slot import ChildState
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 
 BETWEEN: Final = 240.0  # virtual seconds between two ends: each child's own are 24 minutes apart
 EVENTS: Final = 1000  # kept here, instead of 20,000: full within the first virtual hour

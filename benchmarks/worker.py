@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from benchmarks.measure import Options, percentile, spread
 from benchmarks.report import Table, milliseconds
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.office import SimulatedWorker
 from terminals.worker.plan import simulated_plan

@@ -14,8 +14,8 @@ from supervisors.settings import Settings
 from terminals.protocol import Terminal
 
 if TYPE_CHECKING:
-    from terminals.faults import Fault
-    from terminals.market import Market
+    from terminals.sim.faults import Fault
+    from terminals.sim.market import Market
     from terminals.worker.hosted import WorkerTerminal
     from terminals.worker.plan import Plan
 
@@ -145,9 +145,9 @@ def _native(settings: Settings) -> Terminal:
 
 def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
     # Late: it loads numpy, which a command such as `status` does not need.
-    from terminals.generated import GeneratedMarket
-    from terminals.market import RecordedMarket
-    from terminals.simulated import SimulatedTerminal
+    from terminals.sim.generated import GeneratedMarket
+    from terminals.sim.market import RecordedMarket
+    from terminals.sim.terminal import SimulatedTerminal
 
     market: Market
     if settings.prices:
@@ -174,6 +174,6 @@ def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
 
 
 def _faults(settings: Settings) -> list[Fault]:
-    from terminals.faults import load_faults
+    from terminals.sim.faults import load_faults
 
     return [] if settings.sim_faults is None else load_faults(settings.sim_faults)

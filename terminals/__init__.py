@@ -10,29 +10,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from terminals.faults import Effect, Fault, load_faults
-    from terminals.generated import GeneratedMarket
-    from terminals.market import Market, RecordedMarket
     from terminals.native import NativeTerminal
-    from terminals.prices import Series, load_prices
     from terminals.protocol import Terminal
-    from terminals.simulated import SimulatedTerminal
-    from terminals.symbols import SymbolSpec, spec_for
+    from terminals.sim.faults import Effect, Fault, load_faults
+    from terminals.sim.generated import GeneratedMarket
+    from terminals.sim.market import Market, RecordedMarket
+    from terminals.sim.prices import Series, load_prices
+    from terminals.sim.symbols import SymbolSpec, spec_for
+    from terminals.sim.terminal import SimulatedTerminal
 
 _HOMES: Final = {
-    "Effect": "faults",
-    "Fault": "faults",
-    "GeneratedMarket": "generated",
-    "Market": "market",
+    "Effect": "sim.faults",
+    "Fault": "sim.faults",
+    "GeneratedMarket": "sim.generated",
+    "Market": "sim.market",
     "NativeTerminal": "native",
-    "RecordedMarket": "market",
-    "Series": "prices",
-    "SimulatedTerminal": "simulated",
-    "SymbolSpec": "symbols",
+    "RecordedMarket": "sim.market",
+    "Series": "sim.prices",
+    "SimulatedTerminal": "sim.terminal",
+    "SymbolSpec": "sim.symbols",
     "Terminal": "protocol",
-    "load_faults": "faults",
-    "load_prices": "prices",
-    "spec_for": "symbols",
+    "load_faults": "sim.faults",
+    "load_prices": "sim.prices",
+    "spec_for": "sim.symbols",
 }
 
 __all__ = [

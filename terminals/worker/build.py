@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from defence.errors import Invalid
-from terminals.faults import Fault, FaultScript, fault_from
 from terminals.protocol import Terminal
+from terminals.sim.faults import Fault, FaultScript, fault_from
 from terminals.worker.goods import FAULTS
 from terminals.worker.plan import NATIVE, SIMULATED, plain_fault
 
@@ -32,9 +32,9 @@ def build(kind: str, options: Mapping[str, Any], note: Note) -> Terminal:
 
 def _simulated(options: dict[str, Any], note: Note) -> Terminal:
     # Late: a worker of the native package needs none of it.
-    from terminals.generated import GeneratedMarket
-    from terminals.market import Market, RecordedMarket
-    from terminals.simulated import SimulatedTerminal
+    from terminals.sim.generated import GeneratedMarket
+    from terminals.sim.market import Market, RecordedMarket
+    from terminals.sim.terminal import SimulatedTerminal
 
     files, seed, start = (options.pop(name) for name in ("prices", "seed", "start"))
     market: Market

@@ -31,7 +31,7 @@ from terminals.worker.ties import claim_pipes, die_with, outlive_signals, quiet_
 
 CLOSE: Final = "close"
 SUCCESS: Final = (RES_S_OK, "Success")
-# Of a simulated terminal only: who plays the broker's back office (sim_server.py).
+# Of a simulated terminal only: who plays the broker's back office (sim/server.py).
 OFFICE: Final = (
     "open_position",
     "close_position",
@@ -160,7 +160,7 @@ class Serving:
             self.note(MARKET_TIME, self._fact(MARKET_TIME))
 
     def _add_fault(self, fault: Mapping[str, Any]) -> None:
-        from terminals.faults import fault_from
+        from terminals.sim.faults import fault_from
 
         terminal: Any = self._terminal
         terminal.add_fault(fault_from(fault))

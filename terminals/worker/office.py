@@ -20,7 +20,7 @@ from typing import Any, Final
 from defence.broker import Direction
 from defence.errors import NotReady
 from terminals import constants as mt5
-from terminals.faults import Fault
+from terminals.sim.faults import Fault
 from terminals.worker.goods import FAULTS, MARKET_TIME
 from terminals.worker.host import CALL_TIMEOUT, CONNECT_TIMEOUT, SUCCESS
 from terminals.worker.hosted import WorkerTerminal

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from defence.errors import Invalid
-from terminals.faults import Fault
+from terminals.sim.faults import Fault
 
 NATIVE: Final = "native"
 SIMULATED: Final = "simulated"
@@ -116,5 +116,5 @@ def simulated_plan(
 
 
 def plain_fault(fault: Fault) -> dict[str, Any]:
-    """Return a fault as `terminals.faults.fault_from` reads it."""
+    """Return a fault as `terminals.sim.faults.fault_from` reads it."""
     return {one.name: getattr(fault, one.name) for one in fields(Fault)}

@@ -10,8 +10,8 @@ from actors.runtime import Runtime
 from actors.simulated import SimulatedRuntime
 from actors.threads import ThreadRuntime
 from supervisors import Guard, Settings
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.structs import TradePosition
 
 

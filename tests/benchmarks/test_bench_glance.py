@@ -18,11 +18,11 @@ from defence.plans import ReconcileRules
 from defence.reconcile import plan
 from defence.registration import find_position
 from defence.trade import Registration, Trade
-from terminals.faults import Effect
-from terminals.faults import Fault as Spoil
-from terminals.generated import GeneratedMarket
 from terminals.glancing import Pace, glance
 from terminals.reading import SymbolCache
+from terminals.sim.faults import Effect
+from terminals.sim.faults import Fault as Spoil
+from terminals.sim.generated import GeneratedMarket
 
 
 def look(terminal: Asked, *wanted: tuple[int, int | None], **changes: Any) -> Glance | Unknown:

@@ -27,8 +27,8 @@ from defence.broker import Direction
 from defence.errors import BrokerUnknown, DeadlinePassed, Invalid, MailboxFull, Stopped
 from defence.trade import Registration, Standing, Trade, TradeRecord, TradeState
 from storage.trades import Batch
-from terminals.faults import Effect
-from terminals.faults import Fault as Spoil
+from terminals.sim.faults import Effect
+from terminals.sim.faults import Fault as Spoil
 
 STRIKES = [
     "connector.before_reply",

@@ -13,10 +13,10 @@ from terminals.constants import (
     ORDER_STATE_FILLED,
     ORDER_STATE_REJECTED,
 )
-from terminals.faults import fault_from
-from terminals.generated import GeneratedMarket
 from terminals.order_fates import Expected, with_order_fates
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.faults import fault_from
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.structs import TradeOrder
 
 

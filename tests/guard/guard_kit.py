@@ -11,8 +11,8 @@ from actors.points import Points
 from actors.runtime import Runtime
 from actors.simulated import SimulatedRuntime
 from supervisors import Guard, Settings
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 
 
 def still_terminal(runtime: Runtime, **options: Any) -> SimulatedTerminal:

@@ -26,9 +26,9 @@ from defence.errors import (
 from supervisors import Guard, Trade
 from supervisors.slot import ChildSlot, ChildState
 from terminals.constants import TRADE_ACTION_SLTP
-from terminals.generated import GeneratedMarket
 from terminals.protocol import Permit, Request
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.structs import OrderSendResult
 
 PATIENCE = 60.0  # seconds, on a busy machine

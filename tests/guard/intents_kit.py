@@ -20,9 +20,9 @@ from defence.broker import Direction
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind, PendingIntent
 from supervisors import Guard, Trade
 from terminals.constants import TRADE_ACTION_REMOVE, TRADE_ACTION_SLTP
-from terminals.generated import GeneratedMarket
 from terminals.protocol import Permit, Request
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 from terminals.structs import OrderSendResult
 
 LOST = (-10002, "IPC recv failed")

@@ -16,7 +16,7 @@ from defence.errors import Forbidden, Invalid, NotFound
 from defence.orders import Intent, IntentKind
 from defence.trade import Step, TradeState
 from supervisors import Guard, Trade
-from terminals.faults import fault_from
+from terminals.sim.faults import fault_from
 
 ENTRY, STOP = 1.10000, 1.09000  # a risk of 100 pips
 

@@ -17,7 +17,7 @@ from actors.points import AROUND_AN_ORDER, Points
 from defence.errors import StoreFull, TerminalRefused
 from defence.orders import IntentKind, OutcomeKind
 from supervisors import Guard
-from terminals.faults import fault_from
+from terminals.sim.faults import fault_from
 
 EVERYTHING = {"closed": 2, "orders_deleted": 1, "orders_not_deleted": 0, "failed": []}
 

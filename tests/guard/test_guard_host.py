@@ -27,7 +27,7 @@ from defence.errors import AlreadyGuarded, DtmsError, FolderRefused, StartRefuse
 from gateway import serve
 from gateway.server import Gateway
 from supervisors import Guard, Settings, Trade
-from terminals.faults import fault_from
+from terminals.sim.faults import fault_from
 
 DEATHS: tuple[type[BaseException], ...] = (
     RuntimeError,

@@ -14,7 +14,7 @@ from actors.names import REGISTRY
 from defence.errors import BrokerUnknown
 from defence.trade import Standing, TradeRecord
 from supervisors import Guard, Trade
-from terminals.faults import fault_from
+from terminals.sim.faults import fault_from
 
 
 def let_pass(kit: GuardKit, seconds: float) -> None:

@@ -10,8 +10,8 @@ from guard_kit import GuardKit, kinds
 from actors.events import Kind
 from actors.threads import ThreadRuntime
 from supervisors import Trade
-from terminals.generated import GeneratedMarket
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.generated import GeneratedMarket
+from terminals.sim.terminal import SimulatedTerminal
 
 
 class HangingTerminal(SimulatedTerminal):

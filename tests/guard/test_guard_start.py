@@ -25,7 +25,7 @@ from defence.errors import (
     TerminalRefused,
 )
 from supervisors import Guard, Settings, Trade
-from terminals.faults import Fault, fault_from
+from terminals.sim.faults import Fault, fault_from
 
 REFUSES = {
     "call": "initialize",

@@ -18,7 +18,7 @@ from actors.names import CONNECTOR, MONITOR
 from actors.points import Points
 from defence.errors import DtmsError, FolderRefused, StoreFull
 from supervisors import Trade
-from terminals.faults import fault_from
+from terminals.sim.faults import fault_from
 
 
 def test_admin_restart_arms(sim: GuardKit) -> None:

@@ -12,8 +12,8 @@ from actors.messages import ListTrades
 from actors.points import Killed
 from defence.errors import DtmsError, MailboxFull
 from defence.trade import Trade
-from terminals.faults import Effect, Fault
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.faults import Effect, Fault
+from terminals.sim.terminal import SimulatedTerminal
 from tests.simulation.disk import Disk
 from tests.simulation.lives import Violated
 from tests.simulation.market import SYMBOLS, SteppedMarket

@@ -20,7 +20,7 @@ from storage.layout import (
     INTENTS,
     TRADES,
 )
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.terminal import SimulatedTerminal
 from tests.simulation.disk import Disk, MemoryView
 from tests.simulation.door import OrderWitness
 from tests.simulation.invariants import (

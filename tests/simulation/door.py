@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from terminals.protocol import Permit
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.terminal import SimulatedTerminal
 from tests.simulation.strikes import Strikes
 
 

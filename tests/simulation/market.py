@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from terminals.market import Price, Ticks
-from terminals.symbols import SymbolSpec, spec_for
+from terminals.sim.market import Price, Ticks
+from terminals.sim.symbols import SymbolSpec, spec_for
 
 SYMBOLS = ("EURUSD", "GBPUSD")
 NO_TICKS = Ticks(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))

@@ -15,7 +15,7 @@ from actors.simulated import SimulatedRuntime
 from supervisors import Guard, Settings
 from supervisors.slot import ChildSlot
 from supervisors.watchdog import Watchdog
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.terminal import SimulatedTerminal
 from tests.simulation.disk import Disk
 from tests.simulation.door import Door, OrderWitness
 from tests.simulation.premises import on_disk

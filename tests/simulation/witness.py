@@ -20,7 +20,7 @@ from storage.layout import (
 )
 from supervisors.children import VITAL
 from supervisors.slot import ChildState
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.terminal import SimulatedTerminal
 from tests.simulation.books import Books
 from tests.simulation.disk import Disk, MemoryView
 from tests.simulation.invariants import (

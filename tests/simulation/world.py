@@ -11,7 +11,7 @@ from defence.errors import DtmsError, StartRefused
 from supervisors import Settings
 from supervisors.children import VITAL
 from supervisors.slot import ChildState
-from terminals.faults import Effect
+from terminals.sim.faults import Effect
 from tests.simulation.blows import Blows, Story
 from tests.simulation.lives import Violated
 from tests.simulation.process import Process, ProcessDied

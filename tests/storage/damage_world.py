@@ -23,8 +23,8 @@ from actors.simulated import SimulatedRuntime
 from defence.errors import DtmsError
 from storage.folder import Stores
 from supervisors import Guard, Settings, Trade
-from terminals.faults import fault_from
-from terminals.simulated import SimulatedTerminal
+from terminals.sim.faults import fault_from
+from terminals.sim.terminal import SimulatedTerminal
 
 _TAKE = supervisors.keeper.take
 _OPEN = supervisors.premises.open_stores

@@ -16,9 +16,9 @@ from terminal_kit import START, Clock, books_balance, generated, order, playing,
 from defence.errors import Invalid, NotFound
 from terminals import GeneratedMarket, SimulatedTerminal
 from terminals import constants as mt5
-from terminals.book import OpenPosition
-from terminals.market import Ticks
-from terminals.triggers import extremes, touch_position
+from terminals.sim.book import OpenPosition
+from terminals.sim.market import Ticks
+from terminals.sim.triggers import extremes, touch_position
 
 GAP = [
     (0, 1.1, 1.1001),

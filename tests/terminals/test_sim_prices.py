@@ -12,7 +12,7 @@ import pytest
 
 from defence.errors import Invalid
 from terminals import RecordedMarket, load_prices
-from terminals.price_files import side_of, symbol_of
+from terminals.sim.price_files import side_of, symbol_of
 
 BID = """timestamp,open,high,low,close
 2012-02-01 00:00:00+00:00,1.57597,1.57606,1.57576,1.57580

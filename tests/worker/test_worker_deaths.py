@@ -26,8 +26,8 @@ from worker_kit import (
 
 from defence.errors import Invalid, TerminalRefused
 from terminals import constants as mt5
-from terminals.faults import Effect, Fault
 from terminals.protocol import CALLS
+from terminals.sim.faults import Effect, Fault
 from terminals.worker.host import Host
 from terminals.worker.office import SimulatedWorker
 from terminals.worker.parting import FIRST, LIMIT, SOON, Parting

@@ -17,9 +17,9 @@ from worker_kit import InCall, Workers, alive, stopped, until
 from defence.errors import BrokerUnknown, Fenced
 from defence.orders import OutcomeKind
 from terminals.answers import without_result
-from terminals.faults import Effect, Fault
 from terminals.lease import Lease, Permit
 from terminals.reading import account_check
+from terminals.sim.faults import Effect, Fault
 from terminals.worker.office import SimulatedWorker
 
 

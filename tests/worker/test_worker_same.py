@@ -13,8 +13,8 @@ from worker_kit import START, InCall, Workers, connect, twin
 from defence.errors import Invalid, NotFound
 from terminals import SimulatedTerminal
 from terminals import constants as mt5
-from terminals.faults import Effect, Fault
 from terminals.protocol import CALLS
+from terminals.sim.faults import Effect, Fault
 from terminals.worker.office import SimulatedWorker
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]

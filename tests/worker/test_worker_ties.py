@@ -16,7 +16,7 @@ import pytest
 from worker_kit import LONG, ROOT, InCall, Workers, alive, children, connect, python, until
 
 from defence.errors import TerminalRefused
-from terminals.faults import Effect, Fault
+from terminals.sim.faults import Effect, Fault
 from terminals.worker import process
 from terminals.worker.frames import frame
 from terminals.worker.murmur import LINES, WIDTH, Murmur
@@ -28,7 +28,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 # A host: it makes a worker, says its process id, and does with it what it is told.
 HOST = """
 import os, signal, sys, threading, time
-from terminals.faults import Effect, Fault
+from terminals.sim.faults import Effect, Fault
 from terminals.worker.office import SimulatedWorker
 from terminals.worker.plan import simulated_plan
 

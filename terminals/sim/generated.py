@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from terminals.market import Millis, Price, Prices, Ticks
-from terminals.symbols import SymbolSpec, spec_for
+from terminals.sim.market import Millis, Price, Prices, Ticks
+from terminals.sim.symbols import SymbolSpec, spec_for
 
 DEFAULT_SYMBOLS: Final = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")
 CHUNK: Final = 900  # ticks, one a second: 15 minutes

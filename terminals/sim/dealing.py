@@ -1,6 +1,6 @@
 """How the simulated broker turns decisions into orders, deals and positions.
 
-Nothing is checked here (see `terminals.broker_checks`); what is asked for is
+Nothing is checked here (see `terminals.sim.checks`); what is asked for is
 booked. Money is rounded to cents once, in the deal, and the balance moves by
 the deal's sum, so that the balance is the sum of the deals to the cent.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from terminals import constants as mt5
-from terminals.book import EPSILON, Book, OpenPosition
+from terminals.sim.book import EPSILON, Book, OpenPosition
 from terminals.structs import TradeDeal, TradeOrder
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from terminals import constants as mt5
-from terminals.book import OpenPosition
-from terminals.market import Ticks
+from terminals.sim.book import OpenPosition
+from terminals.sim.market import Ticks
 from terminals.structs import TradeOrder
 
 _ABOVE: Final = (mt5.ORDER_TYPE_BUY_STOP, mt5.ORDER_TYPE_SELL_LIMIT)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from defence.errors import Invalid
-from terminals.prices import Series, load_prices
-from terminals.symbols import SymbolSpec
+from terminals.sim.prices import Series, load_prices
+from terminals.sim.symbols import SymbolSpec
 
 Millis: TypeAlias = npt.NDArray[np.int64]
 Prices: TypeAlias = npt.NDArray[np.float64]
@@ -121,7 +121,7 @@ class RecordedMarket:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> RecordedMarket:
-        """Read price files (see `terminals.prices`). Raises Invalid for what cannot be read."""
+        """Read price files (see `terminals.sim.prices`). Raises Invalid for what cannot be read."""
         return cls(load_prices(paths))
 
     @property

@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from terminals import constants as mt5
-from terminals.book import Book, OpenPosition
-from terminals.broker_checks import ACCEPTED, LONG_TYPES, Situation, refusal
-from terminals.dealing import Dealer, Filled, Wish
-from terminals.market import Market, Price, Ticks
+from terminals.sim.book import Book, OpenPosition
+from terminals.sim.checks import ACCEPTED, LONG_TYPES, Situation, refusal
+from terminals.sim.dealing import Dealer, Filled, Wish
+from terminals.sim.market import Market, Price, Ticks
+from terminals.sim.symbols import SymbolSpec, conversion, known_symbol
+from terminals.sim.triggers import Extremes, Touch, extremes, touch_order, touch_position
 from terminals.structs import TradeOrder, TradeRequest
-from terminals.symbols import SymbolSpec, conversion, known_symbol
-from terminals.triggers import Extremes, Touch, extremes, touch_order, touch_position
 
 _NOTES: Final = {mt5.DEAL_REASON_SL: "sl", mt5.DEAL_REASON_TP: "tp"}
 

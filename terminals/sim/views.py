@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from terminals import constants as mt5
-from terminals.broker import Broker
-from terminals.market import Price
-from terminals.sim_request import BadArgumentError
+from terminals.sim.broker import Broker
+from terminals.sim.market import Price
+from terminals.sim.request import BadArgumentError
 from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick
 
 BUILD: Final = 5000

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from terminals import constants as mt5
-from terminals.faults import Effect, Fault, FaultScript
-from terminals.market import Market
 from terminals.protocol import Permit
-from terminals.sim_request import BadArgumentError
-from terminals.sim_server import SimulatedServer
+from terminals.sim.faults import Effect, Fault, FaultScript
+from terminals.sim.market import Market
+from terminals.sim.request import BadArgumentError
+from terminals.sim.server import SimulatedServer
 
 T = TypeVar("T")
 SUCCESS: Final = (mt5.RES_S_OK, "Success")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from defence.errors import Invalid
-from terminals.symbols import known_symbol
+from terminals.sim.symbols import known_symbol
 
 _GZIP: Final = b"\x1f\x8b"
 _SIDE: Final = re.compile(r"(?:^|[-_. ])(bid|ask)(?=[-_. ]|$)", re.IGNORECASE)

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from defence.errors import Invalid
-from terminals.price_files import PriceFile, read_price_file
-from terminals.symbols import SymbolSpec, spec_for
+from terminals.sim.price_files import PriceFile, read_price_file
+from terminals.sim.symbols import SymbolSpec, spec_for
 
 GROSS: Final = 0.01  # bid above ask by more than this part of the price is no rounding matter
 

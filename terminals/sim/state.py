@@ -27,11 +27,11 @@ from typing import Any, Final
 
 from defence.errors import Invalid
 from terminals import constants as mt5
-from terminals.book import Book, OpenPosition, SimAccount
-from terminals.market import Price
-from terminals.sim_json import Document
+from terminals.sim.book import Book, OpenPosition, SimAccount
+from terminals.sim.document import Document
+from terminals.sim.market import Price
+from terminals.sim.symbols import SymbolSpec
 from terminals.structs import AccountInfo, TradeDeal, TradeOrder, TradePosition
-from terminals.symbols import SymbolSpec
 
 _TOP: Final = ("account", "positions", "orders", "history", "market")
 _MODES: Final = {"netting": 0, "exchange": 1, "hedging": 2}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from terminals import constants as mt5
-from terminals.broker import Broker
-from terminals.dealing import Wish
-from terminals.symbols import SymbolSpec
+from terminals.sim.broker import Broker
+from terminals.sim.dealing import Wish
+from terminals.sim.symbols import SymbolSpec
 
 BUY, SELL = mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL
 MAGIC: Final = 7_001

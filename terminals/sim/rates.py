@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from terminals import constants as mt5
-from terminals.market import Ticks
+from terminals.sim.market import Ticks
 
 RATES: Final = np.dtype(
     [

@@ -16,13 +16,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from terminals import constants as mt5
-from terminals.broker import NOTHING, Executed
-from terminals.broker_checks import COMMENTS
-from terminals.faults import Fault, FaultScript
-from terminals.market import Market
 from terminals.protocol import Permit, Rates, Request
-from terminals.rates import RATES, TIMEFRAMES, bars
-from terminals.sim_calls import (
+from terminals.sim.broker import NOTHING, Executed
+from terminals.sim.calls import (
     INVALID_PARAMS,
     NOT_FOUND,
     SUCCESS,
@@ -32,9 +28,13 @@ from terminals.sim_calls import (
     FailError,
     error_of,
 )
-from terminals.sim_request import BadArgumentError, parse_request
-from terminals.sim_state import position_struct
-from terminals.sim_views import (
+from terminals.sim.checks import COMMENTS
+from terminals.sim.faults import Fault, FaultScript
+from terminals.sim.market import Market
+from terminals.sim.rates import RATES, TIMEFRAMES, bars
+from terminals.sim.request import BadArgumentError, parse_request
+from terminals.sim.state import position_struct
+from terminals.sim.views import (
     account_struct,
     chosen,
     done_between,

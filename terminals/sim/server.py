@@ -16,13 +16,13 @@ from typing import Final
 from defence.broker import Direction
 from defence.errors import Invalid, NotFound
 from terminals import constants as mt5
-from terminals.book import Book, OpenPosition, SimAccount
-from terminals.broker import Broker
-from terminals.clock import MarketClock
-from terminals.dealing import Wish
-from terminals.demo import open_demo
-from terminals.market import Market, Price
-from terminals.sim_state import Loaded, MarketMark, StateFile, restore
+from terminals.sim.book import Book, OpenPosition, SimAccount
+from terminals.sim.broker import Broker
+from terminals.sim.clock import MarketClock
+from terminals.sim.dealing import Wish
+from terminals.sim.demo import open_demo
+from terminals.sim.market import Market, Price
+from terminals.sim.state import Loaded, MarketMark, StateFile, restore
 
 CATCH_UP_S: Final = 300.0  # for how long the market runs on while nobody is there, at most
 

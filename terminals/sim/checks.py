@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from terminals import constants as mt5
-from terminals.book import EPSILON, OpenPosition, SimAccount
-from terminals.market import Price
+from terminals.sim.book import EPSILON, OpenPosition, SimAccount
+from terminals.sim.market import Price
+from terminals.sim.symbols import SymbolSpec
 from terminals.structs import TradeOrder, TradeRequest
-from terminals.symbols import SymbolSpec
 
 ACCEPTED: Final = 0
 _MARKET_TYPES: Final = (mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL)

@@ -1,0 +1,1 @@
+"""The simulated terminal: a broker, a market, their clock, and what may go wrong with them."""
