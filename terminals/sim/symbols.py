@@ -65,6 +65,23 @@ class SymbolSpec:
     volume_step: float = 0.01
     trade_mode: int = mt5.SYMBOL_TRADE_MODE_FULL
     calc_mode: int = mt5.SYMBOL_CALC_MODE_FOREX
+    execution: int = mt5.SYMBOL_TRADE_EXECUTION_MARKET
+    volume_limit: float = 0.0  # lots of one side, positions and orders together; 0 is none
+    depth: float = 0.0  # lots that one fill takes at most, where depth is limited; 0 is no limit
+    margin_rate: float = 1.0  # the part of the contract's value that margin is taken of
+    margin_initial: float = 0.0  # futures: margin of a lot, in the margin currency
+    swap_mode: int = 1  # SYMBOL_SWAP_MODE_*: 0 none, 1 points, 4 deposit currency, 5 and 6 interest
+    swap_long: float = 0.0
+    swap_short: float = 0.0
+    swap_rollover3days: int = 3  # the weekday (0 is Sunday) whose end is charged three times
+    # When it trades: minutes since Monday 00:00 of the broker's wall time, each span half-open,
+    # in order. None is always.
+    week: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def always_open(self) -> bool:
+        """Whether it trades at weekends too, as cryptocurrencies do."""
+        return self.week is None
 
     @property
     def point(self) -> float:

@@ -1,0 +1,28 @@
+"""How the simulated broker deals: its terms beside the symbols' own (docs/broker.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+UTC: Final = "UTC"
+NEW_YORK_CLOSE: Final = "New York close"  # GMT+2, GMT+3 while New York has daylight saving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """The broker's terms. The defaults are ideal: what is quoted is what is dealt."""
+
+    seed: int = 1  # of what is drawn: slippage and requotes
+    slippage: int = 0  # points, at most, against the client
+    requotes: float = 0.0  # probability of a requote in INSTANT execution, 0 to 1
+    depth: bool = False  # whether the symbols' depth limits a fill
+    swaps: bool = False
+    sessions: bool = False  # whether generated prices keep the symbols' hours
+    zone: str = UTC  # the server's clock: UTC, "New York close", or an IANA name
+
+
+IDEAL: Final = Conditions()
+TYPICAL: Final = Conditions(
+    slippage=3, requotes=0.05, depth=True, swaps=True, sessions=True, zone=NEW_YORK_CLOSE
+)
