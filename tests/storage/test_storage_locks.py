@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from storage_samples import finished, python, unhurried
 
 from defence.errors import AlreadyGuarded, FolderRefused
-from storage.locks import LOCK_NAME, AccountLock, FolderLock, account_name, state_dir
+from defence.state_folder import state_dir
+from storage.locks import LOCK_NAME, AccountLock, FolderLock, account_name
 
 HOLDER = """
 import sys; from pathlib import Path
