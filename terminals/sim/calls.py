@@ -7,19 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from terminals import constants as mt5
+from terminals.c_values import BadArgumentError
 from terminals.protocol import Permit
-from terminals.sim.faults import Effect, Fault, FaultScript
+from terminals.sim.conditions import Conditions
+from terminals.sim.effects import Effect, Sort
+from terminals.sim.faults import Fault
 from terminals.sim.market import Market
-from terminals.sim.request import BadArgumentError
-from terminals.sim.server import SimulatedServer
+from terminals.sim.mishaps import Mishaps
+from terminals.sim.screen import of_another_account
+from terminals.sim.script import FaultScript
+from terminals.structs import AccountInfo
 
 T = TypeVar("T")
 SUCCESS: Final = (mt5.RES_S_OK, "Success")
 NO_IPC: Final = (mt5.RES_E_INTERNAL_FAIL_CONNECT, "No IPC connection")
-UNNAMED: Final = (mt5.RES_E_INVALID_PARAMS, "Unnamed arguments not allowed")
 INVALID_PARAMS: Final = (mt5.RES_E_INVALID_PARAMS, "Terminal: Invalid params")
 NOT_FOUND: Final = (mt5.RES_E_NOT_FOUND, "Terminal: Not found")
 UNAUTHORISED: Final = (mt5.RES_E_AUTH_FAILED, "Terminal: Authorization failed")
@@ -33,7 +37,7 @@ class FailError(Exception):
         self.error = error
 
 
-class Calls(SimulatedServer):
+class Calls(Mishaps):
     """The machinery under the module's functions."""
 
     def __init__(
@@ -46,6 +50,7 @@ class Calls(SimulatedServer):
         state: Path | None,
         reload_state: bool,
         demo: bool,
+        conditions: Conditions,
         faults: Sequence[Fault] | FaultScript,
         hang: Callable[[float | None], None] | None,
     ) -> None:
@@ -58,25 +63,14 @@ class Calls(SimulatedServer):
             state=state,
             reload_state=reload_state,
             demo=demo,
+            conditions=conditions,
+            faults=faults,
         )
         self.calls: Counter[str] = Counter()
-        self._script = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._released = threading.Event()
         self._hang = hang if hang is not None else self._wait
         self._error: tuple[int, str] = SUCCESS
         self._initialized = False
-
-    # -- faults ------------------------------------------------------------
-
-    def add_fault(self, fault: Fault) -> None:
-        """Let a call go wrong; `after` counts from now."""
-        with self._lock:
-            self._script.add(fault)
-
-    def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
-        with self._lock:
-            self._script.clear()
 
     def close(self) -> None:
         """End for good: save, fail all calls from now on, release whoever hangs."""
@@ -101,24 +95,27 @@ class Calls(SimulatedServer):
         permit: Permit | None = None,
         connects: bool = False,
         steps: bool = False,
+        about: str | None = None,
     ) -> T:
-        """Do one call: scripted faults before, the work under permit and lock, faults after."""
+        """Do one call: scripted faults before, the work under permit and lock, faults after.
+
+        `about` is the symbol that is asked for, for what a fault shows instead.
+        """
         with self._lock:
             self.calls[name] += 1
             if not self._reachable(connects):
                 return failed
+            if self._script.timed:
+                self._refresh()  # what has come by now may be about this very call
             due = self._script.due(name)
-        forced: int | None = None
         for fault in due:
             if fault.when == "before":
                 if fault.effect in (Effect.UNKNOWN, Effect.EMPTY):
                     return self._lost(fault, failed, empty)
-                if fault.effect is Effect.RETCODE:
-                    forced = fault.retcode
                 self._suffer(fault)
         # The permit comes before the lock: whoever waits for the permit holds nothing here.
         with permit if permit is not None else nullcontext():
-            result, done = self._work(work, failed, forced, answer, connects, steps)
+            result, done = self._work(work, failed, due, answer, connects, steps, about)
         for fault in due if done else ():
             if fault.when == "after":
                 if fault.effect in (Effect.UNKNOWN, Effect.EMPTY):
@@ -133,10 +130,11 @@ class Calls(SimulatedServer):
         self,
         work: Callable[[], T],
         failed: T,
-        forced: int | None,
+        due: Sequence[Fault],
         answer: Callable[[int], T] | None,
         connects: bool,
         steps: bool,
+        about: str | None,
     ) -> tuple[T, bool]:
         """Do a call's own work; return the answer, and whether the terminal gave it."""
         with self._lock:
@@ -149,14 +147,25 @@ class Calls(SimulatedServer):
             try:
                 if self._trouble is not None and not connects:
                     raise FailError((mt5.RES_E_INTERNAL_FAIL_RECEIVE, self._trouble))
-                if forced is not None and answer is not None:
-                    return answer(forced), True
-                result = work()
+                forced = [one.retcode for one in due if one.retcode and one.when == "before"]
+                if forced and answer is not None:
+                    return answer(forced[-1] or 0), True
+                self._bent = due
+                result = self._as_shown(work(), due, about)
             except (FailError, BadArgumentError) as error:
                 self._error = error_of(error)
                 return failed, True
             self._save()
             return result, True
+
+    def _as_shown(self, answer: T, due: Sequence[Fault], about: str | None) -> T:
+        """Return an answer as the terminal shows it, which may be wrong."""
+        shown: Any = self._show(answer, about)
+        for fault in due:
+            if fault.effect is Effect.WRONG_ACCOUNT and isinstance(shown, AccountInfo):
+                shown = of_another_account(shown, fault)
+        found: T = shown
+        return found
 
     def _reachable(self, connects: bool) -> bool:
         if self._released.is_set() and connects:
@@ -176,11 +185,11 @@ class Calls(SimulatedServer):
             return failed
 
     def _suffer(self, fault: Fault) -> None:
-        """Wait, raise or lose the broker. Called with neither lock nor permit held."""
-        if fault.effect in (Effect.HANG, Effect.DELAY):
+        """Wait, raise, or let something happen. Called with neither lock nor permit held."""
+        if fault.effect in (Effect.HANG, Effect.DELAY, Effect.SLOW):
             self._hang(fault.seconds)
-        elif fault.effect is Effect.DISCONNECT:
-            self.disconnect(fault.seconds)
+        elif fault.sort is not Sort.ANSWER:
+            self._happens(fault)
         elif fault.effect is Effect.RAISE:
             raise ConnectionError(f"scripted fault in {fault.call}")
 

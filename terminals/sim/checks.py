@@ -1,26 +1,36 @@
-"""Why the simulated broker would refuse a request. Pure: no state is touched here."""
+"""Why the simulated broker would refuse a request. Pure: no state is touched here.
+
+What is looked at first is laid down in docs/broker.md.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from terminals import constants as mt5
-from terminals.sim.book import EPSILON, OpenPosition, SimAccount
+from terminals.sim.book import EPSILON, OpenPosition
 from terminals.sim.market import Price
-from terminals.sim.symbols import SymbolSpec
-from terminals.structs import TradeOrder, TradeRequest
-
-ACCEPTED: Final = 0
-_MARKET_TYPES: Final = (mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL)
-_PENDING_TYPES: Final = (
-    mt5.ORDER_TYPE_BUY_LIMIT,
-    mt5.ORDER_TYPE_SELL_LIMIT,
-    mt5.ORDER_TYPE_BUY_STOP,
-    mt5.ORDER_TYPE_SELL_STOP,
+from terminals.sim.rules import (
+    ACCEPTED,
+    AGREED,
+    Situation,
+    barred,
+    fills,
+    frozen,
+    level,
+    near,
+    right_volume,
+    too_dear,
+    too_much,
+    wrong_levels,
 )
-LONG_TYPES: Final = (mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_BUY_LIMIT, mt5.ORDER_TYPE_BUY_STOP)
+from terminals.sim.symbols import SymbolSpec
+from terminals.sim.waiting import refuse_modify, refuse_pending
+from terminals.structs import TradeRequest
+
+_Rule: TypeAlias = Callable[[TradeRequest, Situation, SymbolSpec], int]
+_MARKET_TYPES: Final = (mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL)
 
 COMMENTS: Final = {
     0: "Done",
@@ -47,23 +57,14 @@ COMMENTS: Final = {
     mt5.TRADE_RETCODE_LONG_ONLY: "Long positions only",
     mt5.TRADE_RETCODE_SHORT_ONLY: "Short positions only",
     mt5.TRADE_RETCODE_CLOSE_ONLY: "Close only",
+    mt5.TRADE_RETCODE_LIMIT_ORDERS: "Orders limit reached",
+    mt5.TRADE_RETCODE_LIMIT_VOLUME: "Volume limit reached",
+    mt5.TRADE_RETCODE_REQUOTE: "Requote",
+    mt5.TRADE_RETCODE_REJECT: "Request rejected",
+    mt5.TRADE_RETCODE_DONE_PARTIAL: "Request executed partially",
+    mt5.TRADE_RETCODE_FIFO_CLOSE: "Position closing by FIFO only",
+    mt5.TRADE_RETCODE_HEDGE_PROHIBITED: "Opposite positions are prohibited",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What a request meets at the broker."""
-
-    account: SimAccount
-    spec: SymbolSpec | None  # None for an unknown symbol
-    price: Price | None
-    open: bool  # the symbol trades now
-    selected: bool  # in Market Watch
-    position: OpenPosition | None  # the one the request names
-    netted: OpenPosition | None  # on a netting account, the symbol's position
-    order: TradeOrder | None  # the working order the request names
-    margin_free: float
-    margin_per_lot: float
 
 
 def refusal(request: TradeRequest, at: Situation) -> int:
@@ -72,19 +73,19 @@ def refusal(request: TradeRequest, at: Situation) -> int:
         return mt5.TRADE_RETCODE_TRADE_DISABLED
     if not at.account.trade_expert:
         return mt5.TRADE_RETCODE_SERVER_DISABLES_AT
-    if request.action == mt5.TRADE_ACTION_REMOVE:
-        return ACCEPTED if at.order is not None else mt5.TRADE_RETCODE_INVALID
+    if request.action in (mt5.TRADE_ACTION_REMOVE, mt5.TRADE_ACTION_MODIFY) and at.order is None:
+        return mt5.TRADE_RETCODE_INVALID
+    if request.action == mt5.TRADE_ACTION_REMOVE and at.order is not None:
+        late = at.spec is not None and frozen(at.order, at.price, at.spec)
+        return mt5.TRADE_RETCODE_FROZEN if late else ACCEPTED
+    if request.action == mt5.TRADE_ACTION_CLOSE_BY:
+        return _refuse_close_by(at)
     if at.spec is None:
         return mt5.TRADE_RETCODE_INVALID
     if at.spec.trade_mode == mt5.SYMBOL_TRADE_MODE_DISABLED:
         return mt5.TRADE_RETCODE_TRADE_DISABLED
-    if request.action == mt5.TRADE_ACTION_SLTP:
-        return _refuse_stops(request, at, at.spec)
-    if request.action == mt5.TRADE_ACTION_DEAL:
-        return _refuse_deal(request, at, at.spec)
-    if request.action == mt5.TRADE_ACTION_PENDING:
-        return _refuse_pending(request, at, at.spec)
-    return mt5.TRADE_RETCODE_INVALID
+    refuse = _BY_ACTION.get(request.action)
+    return mt5.TRADE_RETCODE_INVALID if refuse is None else refuse(request, at, at.spec)
 
 
 def _refuse_stops(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
@@ -97,25 +98,35 @@ def _refuse_stops(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int
         return mt5.TRADE_RETCODE_MARKET_CLOSED
     if at.price is None:
         return mt5.TRADE_RETCODE_PRICE_OFF
-    if not (_level(request.sl) and _level(request.tp)):
+    if not (level(request.sl) and level(request.tp)):
         return mt5.TRADE_RETCODE_INVALID_STOPS
     sl, tp = spec.price(request.sl), spec.price(request.tp)
     if sl == spec.price(one.sl) and tp == spec.price(one.tp):
         return mt5.TRADE_RETCODE_NO_CHANGES
-    frozen = spec.freeze_level * spec.point - EPSILON
     closing = at.price.bid if one.sign > 0 else at.price.ask
-    if spec.freeze_level and any(
-        level and abs(closing - level) <= frozen for level in (one.sl, one.tp)
-    ):
+    if near(closing, one.sl, spec) or near(closing, one.tp, spec):
         return mt5.TRADE_RETCODE_FROZEN
     # A level that stays where it is may stand nearer than a new one could.
-    return _refuse_levels(
+    return wrong_levels(
         sl if sl != spec.price(one.sl) else 0.0,
         tp if tp != spec.price(one.tp) else 0.0,
         one.sign,
         closing,
         spec,
     )
+
+
+def _refuse_close_by(at: Situation) -> int:
+    one, other = at.position, at.other
+    if not at.account.hedging:
+        return mt5.TRADE_RETCODE_INVALID
+    if one is None or other is None:
+        return mt5.TRADE_RETCODE_POSITION_CLOSED
+    if one.type == other.type or one.symbol != other.symbol:
+        return mt5.TRADE_RETCODE_INVALID
+    if at.price is None:
+        return mt5.TRADE_RETCODE_PRICE_OFF
+    return ACCEPTED if at.open else mt5.TRADE_RETCODE_MARKET_CLOSED
 
 
 def _refuse_deal(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
@@ -132,104 +143,59 @@ def _refuse_deal(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
         return mt5.TRADE_RETCODE_PRICE_OFF
     if not at.open:
         return mt5.TRADE_RETCODE_MARKET_CLOSED
-    if not _volume(request.volume, spec):
+    if not right_volume(request.volume, spec):
         return mt5.TRADE_RETCODE_INVALID_VOLUME
-    if not _level(request.price):
+    agreed = spec.execution in AGREED
+    if not level(request.price) or (agreed and not request.price):
         return mt5.TRADE_RETCODE_INVALID_PRICE
-    if not _fills(request.type_filling, spec):
+    if not fills(request.type_filling, spec, waits=False):
         return mt5.TRADE_RETCODE_INVALID_FILL
     if closing and one is not None:
-        too_much = request.volume > one.volume + EPSILON
-        return mt5.TRADE_RETCODE_INVALID_CLOSE_VOLUME if too_much else ACCEPTED
-    return _refuse_opening(request, at, spec, at.price)
+        wrong = _refuse_closing(request, at, one)
+    else:
+        wrong = _refuse_opening(request, at, spec, at.price)
+    if wrong != ACCEPTED:
+        return wrong
+    price = at.price.ask if request.type == mt5.ORDER_TYPE_BUY else at.price.bid
+    if agreed and abs(request.price - price) > request.deviation * spec.point + EPSILON:
+        return mt5.TRADE_RETCODE_REQUOTE
+    if request.type_filling == mt5.ORDER_FILLING_FOK and request.volume > at.depth + EPSILON:
+        return mt5.TRADE_RETCODE_REJECT
+    return ACCEPTED
+
+
+def _refuse_closing(request: TradeRequest, at: Situation, one: OpenPosition) -> int:
+    if request.volume > one.volume + EPSILON:
+        return mt5.TRADE_RETCODE_INVALID_CLOSE_VOLUME
+    if at.account.fifo_close and at.oldest != one.ticket:
+        return mt5.TRADE_RETCODE_FIFO_CLOSE
+    return ACCEPTED
 
 
 def _refuse_opening(request: TradeRequest, at: Situation, spec: SymbolSpec, price: Price) -> int:
     sign = 1 if request.type == mt5.ORDER_TYPE_BUY else -1
-    against = at.netted is not None and at.netted.sign != sign
-    reduces = against and at.netted is not None and request.volume <= at.netted.volume + EPSILON
-    if not reduces:
-        barred = _barred(sign, spec)
-        if barred != ACCEPTED:
-            return barred
-    if not (_level(request.sl) and _level(request.tp)):
+    opens = request.volume
+    if at.netted is not None and at.netted.sign != sign:
+        opens = request.volume - at.netted.volume
+    if opens > EPSILON:
+        wrong = barred(sign, spec, at)
+        if wrong != ACCEPTED:
+            return wrong
+    if not (level(request.sl) and level(request.tp)):
         return mt5.TRADE_RETCODE_INVALID_STOPS
     closing = price.bid if sign > 0 else price.ask
-    wrong = _refuse_levels(request.sl, request.tp, sign, closing, spec)
+    sl, tp = spec.price(request.sl), spec.price(request.tp)
+    wrong = wrong_levels(sl, tp, sign, closing, spec)
     if wrong != ACCEPTED:
         return wrong
-    added = request.volume
-    if against and at.netted is not None:
-        added = max(0.0, request.volume - 2.0 * at.netted.volume)
-    if added * at.margin_per_lot > at.margin_free:
-        return mt5.TRADE_RETCODE_NO_MONEY
-    return ACCEPTED
+    if opens > EPSILON and too_much(at.sides, spec, sign, opens):
+        return mt5.TRADE_RETCODE_LIMIT_VOLUME
+    return mt5.TRADE_RETCODE_NO_MONEY if too_dear(at.room, sign, request.volume) else ACCEPTED
 
 
-def _refuse_pending(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
-    if request.type not in _PENDING_TYPES:
-        return mt5.TRADE_RETCODE_INVALID_ORDER
-    if not at.selected or at.price is None:
-        return mt5.TRADE_RETCODE_PRICE_OFF
-    if not at.open:
-        return mt5.TRADE_RETCODE_MARKET_CLOSED
-    if not _volume(request.volume, spec):
-        return mt5.TRADE_RETCODE_INVALID_VOLUME
-    if request.type_time != mt5.ORDER_TIME_GTC or request.expiration:
-        return mt5.TRADE_RETCODE_INVALID_EXPIRATION
-    sign = 1 if request.type in LONG_TYPES else -1
-    barred = _barred(sign, spec)
-    if barred != ACCEPTED:
-        return barred
-    if not _level(request.price) or request.price == 0.0:
-        return mt5.TRADE_RETCODE_INVALID_PRICE
-    limit = request.type in (mt5.ORDER_TYPE_BUY_LIMIT, mt5.ORDER_TYPE_SELL_LIMIT)
-    entry = at.price.ask if sign > 0 else at.price.bid
-    away = (entry - request.price) * sign * (1 if limit else -1)
-    if away < max(spec.stops_level, 1) * spec.point - EPSILON:
-        return mt5.TRADE_RETCODE_INVALID_PRICE
-    if not (_level(request.sl) and _level(request.tp)):
-        return mt5.TRADE_RETCODE_INVALID_STOPS
-    return _refuse_levels(request.sl, request.tp, sign, request.price, spec)
-
-
-def _barred(sign: int, spec: SymbolSpec) -> int:
-    if spec.trade_mode == mt5.SYMBOL_TRADE_MODE_CLOSEONLY:
-        return mt5.TRADE_RETCODE_CLOSE_ONLY
-    if spec.trade_mode == mt5.SYMBOL_TRADE_MODE_LONGONLY and sign < 0:
-        return mt5.TRADE_RETCODE_LONG_ONLY
-    if spec.trade_mode == mt5.SYMBOL_TRADE_MODE_SHORTONLY and sign > 0:
-        return mt5.TRADE_RETCODE_SHORT_ONLY
-    return ACCEPTED
-
-
-def _refuse_levels(sl: float, tp: float, sign: int, closing: float, spec: SymbolSpec) -> int:
-    """Check distance and side of new levels; 0 is none. `closing` is the price that closes."""
-    least = max(spec.stops_level, 1) * spec.point - EPSILON
-    if sl and (closing - sl) * sign < least:
-        return mt5.TRADE_RETCODE_INVALID_STOPS
-    if tp and (tp - closing) * sign < least:
-        return mt5.TRADE_RETCODE_INVALID_STOPS
-    return ACCEPTED
-
-
-def _level(value: float) -> bool:
-    return math.isfinite(value) and value >= 0.0
-
-
-def _volume(volume: float, spec: SymbolSpec) -> bool:
-    if not math.isfinite(volume):
-        return False
-    if not spec.volume_min - EPSILON <= volume <= spec.volume_max + EPSILON:
-        return False
-    steps = volume / spec.volume_step
-    return abs(steps - round(steps)) < 1e-6
-
-
-def _fills(filling: int, spec: SymbolSpec) -> bool:
-    """Whether the mask allows the enum; RETURN is never allowed with market execution."""
-    if filling == mt5.ORDER_FILLING_FOK:
-        return bool(spec.filling_mode & mt5.SYMBOL_FILLING_FOK)
-    if filling == mt5.ORDER_FILLING_IOC:
-        return bool(spec.filling_mode & mt5.SYMBOL_FILLING_IOC)
-    return False
+_BY_ACTION: Final[dict[int, _Rule]] = {
+    mt5.TRADE_ACTION_DEAL: _refuse_deal,
+    mt5.TRADE_ACTION_PENDING: refuse_pending,
+    mt5.TRADE_ACTION_SLTP: _refuse_stops,
+    mt5.TRADE_ACTION_MODIFY: refuse_modify,
+}

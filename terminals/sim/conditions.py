@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
+
+from defence.errors import Invalid
 
 UTC: Final = "UTC"
 NEW_YORK_CLOSE: Final = "New York close"  # GMT+2, GMT+3 while New York has daylight saving
@@ -26,3 +29,17 @@ IDEAL: Final = Conditions()
 TYPICAL: Final = Conditions(
     slippage=3, requotes=0.05, depth=True, swaps=True, sessions=True, zone=NEW_YORK_CLOSE
 )
+BY_NAME: Final[Mapping[str, Conditions]] = {"ideal": IDEAL, "typical": TYPICAL}
+
+
+def conditions_named(name: str, *, seed: int = 1) -> Conditions:
+    """Return the terms of a name, with a seed of any sign. Raises Invalid for an unknown name."""
+    found = BY_NAME.get(name)
+    if found is None:
+        raise Invalid(
+            f"there are no {name!r} conditions",
+            field="sim_conditions",
+            value=name,
+            remedy=f"one of {', '.join(BY_NAME)}",
+        )
+    return replace(found, seed=seed & 0xFFFF_FFFF_FFFF_FFFF)  # generators take none below 0

@@ -2,49 +2,27 @@
 
 A market is a function of time: asked twice for the same span it gives the
 same ticks, however it is stepped through. Market times are milliseconds since
-the epoch, as the recording or the generator has them; they need not be near
-the present.
+the epoch in UTC, as the recording or the generator has them; they need not be
+near the present.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final, Protocol
 
 from defence.errors import Invalid
+from terminals.sim.depth import Level, levels
+from terminals.sim.history import History
 from terminals.sim.prices import Series, load_prices
+from terminals.sim.quotes import Cursor, Price, Prices, Ticks, Trades
 from terminals.sim.symbols import SymbolSpec
 
-Millis: TypeAlias = npt.NDArray[np.int64]
-Prices: TypeAlias = npt.NDArray[np.float64]
+__all__ = ["Market", "Price", "Prices", "RecordedMarket", "Ticks", "Trades"]
 
 # A pause in the ticks longer than this (and than four bars) is a closed market, not a quiet one.
 QUIET_MS: Final = 30 * 60_000
-
-
-class Ticks(NamedTuple):
-    """Quotes of one symbol in time order; three arrays of one length."""
-
-    time_msc: Millis
-    bid: Prices
-    ask: Prices
-
-
-class Price(NamedTuple):
-    """One quote."""
-
-    time_msc: int
-    bid: float
-    ask: float
-
-    @property
-    def mid(self) -> float:
-        """The price between bid and ask."""
-        return (self.bid + self.ask) / 2.0
 
 
 class Market(Protocol):
@@ -88,6 +66,9 @@ class Market(Protocol):
     def is_open(self, symbol: str, at_msc: int) -> bool:
         """Whether the symbol trades at that time."""
 
+    def book(self, symbol: str, at_msc: int) -> tuple[Level, ...]:
+        """Return the depth of market at a time, the highest price first; empty before any quote."""
+
 
 class RecordedMarket:
     """Prices that were recorded, played once.
@@ -118,6 +99,8 @@ class RecordedMarket:
             )
         self.end_msc: int | None = max(int(one.time_msc[-1]) for one in self._series.values())
         self._played = self.start_msc
+        self._histories: dict[str, History] = {}
+        self._cursors = {symbol: Cursor(_ticks_of(one)) for symbol, one in self._series.items()}
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> RecordedMarket:
@@ -152,27 +135,40 @@ class RecordedMarket:
 
     def ticks(self, symbol: str, after_msc: int, upto_msc: int) -> Ticks:
         """Return the ticks of a span, as views of the arrays."""
-        one = self._series[symbol]
-        low = int(np.searchsorted(one.time_msc, after_msc, side="right"))
-        high = int(np.searchsorted(one.time_msc, upto_msc, side="right"))
-        return Ticks(one.time_msc[low:high], one.bid[low:high], one.ask[low:high])
+        return self._cursors[symbol].span(after_msc, upto_msc)
 
     def price(self, symbol: str, at_msc: int) -> Price | None:
         """Return the newest quote at a time."""
-        one = self._series[symbol]
-        index = int(np.searchsorted(one.time_msc, at_msc, side="right")) - 1
-        if index < 0:
-            return None
-        return Price(int(one.time_msc[index]), float(one.bid[index]), float(one.ask[index]))
+        return self._cursors[symbol].price(at_msc)
+
+    def history(self, symbol: str, upto_msc: int) -> History:
+        """Return the bars of all that is over by a moment."""
+        found = self._histories.get(symbol)
+        if found is None:
+            found = self._histories[symbol] = History(self.specs[symbol].point)
+        found.follow(self._cursors[symbol], upto_msc)
+        return found
 
     def is_open(self, symbol: str, at_msc: int) -> bool:
         """Whether a tick is near enough on both sides."""
         one = self._series[symbol]
-        index = int(np.searchsorted(one.time_msc, at_msc, side="right"))
+        index = self._cursors[symbol].count(at_msc)
         if index == 0 or index == len(one.time_msc):
             return False
-        pause = int(one.time_msc[index] - one.time_msc[index - 1])
+        before = one.time_msc.item(index - 1)
+        pause = one.time_msc.item(index) - before
         if pause <= max(QUIET_MS, 4 * one.bar_ms):
             return True
         # The bar before the pause still trades to its end.
-        return at_msc - int(one.time_msc[index - 1]) <= one.bar_ms
+        return bool(at_msc - before <= one.bar_ms)
+
+    def book(self, symbol: str, at_msc: int) -> tuple[Level, ...]:
+        """Return a depth of market around the recorded quote; no recording here has its own."""
+        return levels(self.specs[symbol], self.price(symbol, at_msc))
+
+
+def _ticks_of(one: Series) -> Ticks:
+    trades = None
+    if one.last is not None and one.volume is not None and one.flags is not None:
+        trades = Trades(one.last, one.volume, one.flags)
+    return Ticks(one.time_msc, one.bid, one.ask, trades)

@@ -2,8 +2,9 @@
 
 Formats, told by the header: bars (`timestamp,open,high,low,close` and any
 more columns, `Time,Open,High,Low,Close,Volume`), quote ticks
-(`timestamp,bid,ask`), and MetaTrader 5's own exports of bars and of ticks
-(`<DATE>`, `<TIME>`, tab separated, also UTF-16). Times without a zone are
+(`timestamp,bid,ask`, and of an exchange `last`, `volume` and `flags`), and
+MetaTrader 5's own exports of bars and of ticks (`<DATE>`, `<TIME>`, tab
+separated, also UTF-16). Times without a zone are
 taken as UTC. What is malformed is refused with file, line and column; nothing
 is skipped, because a hole in the prices would be a stop that never triggers.
 """
@@ -45,6 +46,10 @@ class PriceFile:
     spread: list[float] = field(default_factory=list)  # of bars, in points; may be empty
     bid: list[float] = field(default_factory=list)
     ask: list[float] = field(default_factory=list)
+    # Of ticks, where the file has these columns; last is 0 before the first trade.
+    last: list[float] = field(default_factory=list)
+    volume: list[float] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)  # 0 where the file does not say
 
 
 def symbol_of(path: Path) -> str:
@@ -181,7 +186,8 @@ class _Rows:
         """Fill `bid` and `ask`; an empty cell means the side has not changed."""
         out = self._out
         i_bid, i_ask = self._names.index("bid"), self._names.index("ask")
-        bid = ask = 0.0
+        traded = [n in self._names for n in ("last", "volume", "flags")]
+        bid = ask = last = 0.0
         before = -1
         for number, cells in self._cells():
             try:
@@ -202,7 +208,24 @@ class _Rows:
             out.lines.append(number)
             out.bid.append(bid)
             out.ask.append(ask)
+            if traded[0]:
+                last = self._amount(number, cells, "last") or last
+                out.last.append(last)
+                out.volume.append(self._amount(number, cells, "volume") if traded[1] else 0.0)
+                out.flags.append(int(self._amount(number, cells, "flags")) if traded[2] else 0)
         self._digits([i_bid, i_ask])
+
+    def _amount(self, number: int, cells: Sequence[str], name: str) -> float:
+        """Return a number that is not below 0; an empty cell is 0."""
+        index = self._names.index(name)
+        text = cells[index].strip()
+        try:
+            value = float(text) if text else 0.0
+        except ValueError:
+            value = -1.0
+        if not 0.0 <= value < inf or (name == "flags" and value >= 1 << 32):
+            self._column(number, cells, index, f"is no {name}")
+        return value
 
     def _cells(self) -> list[tuple[int, list[str]]]:
         """Split all rows; blank lines are passed over, a wrong number of columns is refused."""

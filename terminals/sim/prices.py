@@ -38,6 +38,10 @@ class Series:
     bid: npt.NDArray[np.float64]
     ask: npt.NDArray[np.float64]
     bar_ms: int = 0  # length of the bars it was made of; 0 for ticks
+    # Of ticks of an exchange: last price, volume and TICK_FLAG_*; all three or none.
+    last: npt.NDArray[np.float64] | None = None
+    volume: npt.NDArray[np.float64] | None = None
+    flags: npt.NDArray[np.uint32] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -83,13 +87,38 @@ def _series(symbol: str, files: Sequence[PriceFile]) -> Series:
 def _from_ticks(symbol: str, digits: int, files: Sequence[PriceFile]) -> Series:
     ordered = _in_time(files)
     bid = np.concatenate([np.array(one.bid, dtype=np.float64) for one in ordered])
+    ask = np.concatenate([np.array(one.ask, dtype=np.float64) for one in ordered])
+    last, volume, flags = _trades(ordered, bid, ask)
     return Series(
         symbol=symbol,
         spec=spec_for(symbol, digits=digits, price=float(bid[0])),
         time_msc=np.concatenate([np.array(one.time_msc, dtype=np.int64) for one in ordered]),
         bid=bid,
-        ask=np.concatenate([np.array(one.ask, dtype=np.float64) for one in ordered]),
+        ask=ask,
+        last=last,
+        volume=volume,
+        flags=flags,
     )
+
+
+def _trades(
+    files: Sequence[PriceFile], bid: npt.NDArray[np.float64], ask: npt.NDArray[np.float64]
+) -> tuple[
+    npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None, npt.NDArray[np.uint32] | None
+]:
+    """Return last prices, volumes and flags, if there was any trade; what no file says, told."""
+    if not any(any(one.last) for one in files):
+        return None, None, None
+    lasts, volumes, flags = (
+        np.concatenate([getattr(one, name) or [0] * len(one.bid) for one in files])
+        for name in ("last", "volume", "flags")
+    )
+    last = lasts.astype(np.float64)
+    volume = volumes.astype(np.float64)
+    traded = (volume > 0.0) | (np.diff(last, prepend=0.0) != 0.0)
+    seen = (np.diff(bid, prepend=0.0) != 0.0) * 2 | (np.diff(ask, prepend=0.0) != 0.0) * 4
+    told = np.where(flags > 0, flags, seen | traded * (8 | 16)).astype(np.uint32)
+    return last, volume, told
 
 
 def _in_time(files: Sequence[PriceFile]) -> list[PriceFile]:

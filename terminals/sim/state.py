@@ -1,7 +1,7 @@
 """The simulated broker's memory in a file, so that the broker outlives the guard.
 
     {"account": {"login", "server", "balance", "leverage", "margin_mode", ...},
-     "positions": [fields of TradePosition],
+     "positions": [fields of TradePosition, and "margin" of one lot],
      "orders": [fields of TradeOrder],            working ones
      "history": {"orders": [...], "deals": [...]},
      "market": {"name", "time_msc", "wall", "prices"}}
@@ -142,7 +142,10 @@ def _content(book: Book, mark: MarketMark) -> dict[str, object]:
     account = {one.name: getattr(book.account, one.name) for one in fields(SimAccount)}
     return {
         "account": account,
-        "positions": [position_struct(one)._asdict() for one in book.positions.values()],
+        "positions": [
+            {**position_struct(one)._asdict(), "margin": one.margin}
+            for one in book.positions.values()
+        ],
         "orders": [one._asdict() for one in book.orders.values()],
         "history": {
             "orders": [one._asdict() for one in book.past_orders],
@@ -220,17 +223,17 @@ class _Reader(Document):
         account = SimAccount()
         if "margin_mode" in given:
             account.margin_mode = self._mode(given["margin_mode"])
-        for name in ("login", "leverage"):
+        for name, fewest in (("login", 1), ("leverage", 1), ("limit_orders", 0)):
             if name in given:
-                setattr(account, name, self.whole(f"account.{name}", given[name], 1))
-        for name in ("balance", "commission_per_lot", "stop_out_level"):
+                setattr(account, name, self.whole(f"account.{name}", given[name], fewest))
+        for name in ("balance", "commission_per_lot", "margin_call_level", "stop_out_level"):
             if name in given:
                 least = float("-inf") if name == "balance" else 0.0
                 setattr(account, name, self.number(f"account.{name}", given[name], least))
         for name in ("server", "currency", "company", "name"):
             if name in given:
                 setattr(account, name, self.text(f"account.{name}", given[name]))
-        for name in ("trade_allowed", "trade_expert"):
+        for name in ("trade_allowed", "trade_expert", "fifo_close", "hedge_prohibited"):
             if name in given:
                 setattr(account, name, self.flag(f"account.{name}", given[name]))
         return account
@@ -247,7 +250,13 @@ class _Reader(Document):
         return mode
 
     def _position(self, place: str, row: object) -> Mapping[str, Any]:
+        margin = None
+        if isinstance(row, dict):  # the one field that the terminal does not show
+            margin = row.get("margin")
+            row = {name: value for name, value in row.items() if name != "margin"}
         given = self.fields(place, row, TradePosition)
+        if margin is not None:
+            given["margin"] = self.number(f"{place}.margin", margin, 0.0)
         if "symbol" not in given:
             self.refuse(f"{place}.symbol", None, "is missing", "name the symbol")
         self._symbol(f"{place}.symbol", given["symbol"])
@@ -311,15 +320,15 @@ def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None]
     """
     book.account = loaded.account
     if loaded.past_orders is not None and loaded.deals is not None:
-        book.past_orders[:] = loaded.past_orders
-        book.deals[:] = loaded.deals
-    book.orders = {one.ticket: one for one in loaded.orders}
+        book.replace_history(loaded.past_orders, loaded.deals)
+    book.orders.clear()
+    book.orders.update({one.ticket: one for one in loaded.orders})
     taken = [
         row[name] for row in loaded.positions for name in ("ticket", "identifier") if name in row
     ]
     book.next_ticket = max([book.next_ticket, *(int(one) + 1 for one in taken)])
     book.renumber()
-    book.positions = {}
+    book.positions.clear()
     for row in loaded.positions:
         one = _position(book, row, broker_price.get(row["symbol"]), at)
         book.positions[one.ticket] = one
@@ -351,5 +360,7 @@ def _position(book: Book, row: Mapping[str, Any], price: Price | None, at_msc: i
         external_id=row.get("external_id", ""),
         price_current=row.get("price_current") or opened,
         profit=row.get("profit", 0.0),
-        seen_msc=at_msc,
+        margin=row.get("margin", 0.0),
+        sl_msc=at_msc,
+        tp_msc=at_msc,
     )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from terminals import constants as mt5
+from terminals.masks import in_group
 from terminals.sim.broker import Broker
 from terminals.sim.market import Price
-from terminals.sim.request import BadArgumentError
+from terminals.sim.rates import Day, day_of
+from terminals.sim.symbols import SymbolSpec
+from terminals.sim.zone import BrokerZone
 from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick
 
 BUILD: Final = 5000
+VERSION: Final = (500, BUILD, "25 Apr 2025")
+PING_US: Final = 42_000  # microseconds
+# Every way an order may live (GTC, day, time, day and time), and every kind of order.
+_EXPIRATIONS: Final = 15
+_ORDERS: Final = 127
+NO_DAY: Final = Day(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0)  # no quote yet
 
 
 def account_struct(broker: Broker) -> AccountInfo:
@@ -23,19 +30,20 @@ def account_struct(broker: Broker) -> AccountInfo:
         login=account.login,
         trade_mode=mt5.ACCOUNT_TRADE_MODE_DEMO,
         leverage=account.leverage,
-        limit_orders=200,
+        limit_orders=account.limit_orders,
         margin_so_mode=mt5.ACCOUNT_STOPOUT_MODE_PERCENT,
         trade_allowed=account.trade_allowed,
         trade_expert=account.trade_expert,
         margin_mode=account.margin_mode,
         currency_digits=2,
+        fifo_close=account.fifo_close,
         balance=account.balance,
         profit=money.profit,
         equity=money.equity,
         margin=money.margin,
         margin_free=money.margin_free,
         margin_level=money.margin_level,
-        margin_so_call=100.0,
+        margin_so_call=account.margin_call_level,
         margin_so_so=account.stop_out_level,
         name=account.name,
         server=account.server,
@@ -45,63 +53,101 @@ def account_struct(broker: Broker) -> AccountInfo:
 
 
 def terminal_struct(connected: bool, autotrading: bool) -> TerminalInfo:
-    """Return the terminal's switches."""
+    """Return the terminal's switches, and places as a terminal under Windows has them.
+
+    The places lead nowhere: no program of this machine is meant.
+    """
     return TerminalInfo(
         connected=connected,
         trade_allowed=autotrading,
         build=BUILD,
         maxbars=100_000,
+        ping_last=PING_US if connected else 0,
         company="Simulated Broker",
         name="Simulated Terminal",
         language="English",
+        path="C:\\Program Files\\Simulated Terminal",
+        data_path="C:\\Program Files\\Simulated Terminal",
+        commondata_path="C:\\Users\\Public\\Simulated Terminal\\Common",
     )
 
 
-def tick_struct(price: Price) -> Tick:
-    """Return a quote."""
+def tick_struct(price: Price, zone: BrokerZone) -> Tick:
+    """Return a quote, in wall time."""
+    wall = zone.to_wall_msc(price.time_msc)
     return Tick(
-        time=price.time_msc // 1000,
+        time=wall // 1000,
         bid=price.bid,
         ask=price.ask,
-        time_msc=price.time_msc,
+        time_msc=wall,
         flags=mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK,
     )
 
 
-def symbol_struct(broker: Broker, symbol: str) -> SymbolInfo:
-    """Return a symbol's facts and quote; day's highs and lows are not kept and read 0."""
+def symbol_struct(broker: Broker, symbol: str, zone: BrokerZone) -> SymbolInfo:
+    """Return all facts of a symbol, its quote and its day.
+
+    A symbol without a quote yet has no prices. What only options, bonds and
+    exchanges with auctions have stays 0.
+    """
     spec = broker.market.specs[symbol]
     price = broker.price(symbol) or Price(0, 0.0, 0.0)
+    day = day_of(broker.market, symbol, broker.at_msc, zone) or NO_DAY
     shown = symbol in broker.selected
-    tick_value = spec.point * spec.contract_size * broker.rate(spec)
+    tick = spec.point * spec.contract_size
+    profit_rate = broker.rate(spec)
+    last, volume = _last_trade(broker, spec)
     return SymbolInfo(
         select=shown,
         visible=shown,
-        chart_mode=mt5.SYMBOL_CHART_MODE_BID,
-        time=price.time_msc // 1000,
+        chart_mode=mt5.SYMBOL_CHART_MODE_LAST if spec.exchange else mt5.SYMBOL_CHART_MODE_BID,
+        time=zone.to_wall_msc(price.time_msc) // 1000 if price.time_msc else 0,
         digits=spec.digits,
         spread=round((price.ask - price.bid) / spec.point),
         spread_float=True,
+        ticks_bookdepth=spec.book_levels,
         trade_calc_mode=spec.calc_mode,
         trade_mode=spec.trade_mode,
         trade_stops_level=spec.stops_level,
         trade_freeze_level=spec.freeze_level,
-        trade_exemode=mt5.SYMBOL_TRADE_EXECUTION_MARKET,
+        trade_exemode=spec.execution,
+        swap_mode=spec.swap_mode,
+        swap_rollover3days=spec.swap_rollover3days,
         margin_hedged_use_leg=True,
-        expiration_mode=1,
+        expiration_mode=_EXPIRATIONS,
         filling_mode=spec.filling_mode,
-        order_mode=127,
+        order_mode=_ORDERS if broker.book.account.hedging else _ORDERS & ~64,
+        order_gtc_mode=mt5.SYMBOL_ORDERS_GTC,
         bid=price.bid,
+        bidhigh=max(day.bid_high, price.bid),
+        bidlow=min(day.bid_low or price.bid, price.bid),
         ask=price.ask,
+        askhigh=max(day.ask_high, price.ask),
+        asklow=min(day.ask_low or price.ask, price.ask),
+        last=last,
+        lasthigh=day.last_high,
+        lastlow=day.last_low,
+        volume=round(volume),
+        volume_real=volume,
         point=spec.point,
-        trade_tick_value=tick_value,
-        trade_tick_value_profit=tick_value,
-        trade_tick_value_loss=tick_value,
+        trade_tick_value=tick * profit_rate,
+        trade_tick_value_profit=tick * profit_rate,
+        trade_tick_value_loss=tick * profit_rate,
         trade_tick_size=spec.point,
         trade_contract_size=spec.contract_size,
         volume_min=spec.volume_min,
         volume_max=spec.volume_max,
         volume_step=spec.volume_step,
+        volume_limit=spec.volume_limit,
+        swap_long=spec.swap_long,
+        swap_short=spec.swap_short,
+        margin_initial=spec.margin_initial,
+        margin_maintenance=spec.margin_initial,
+        session_volume=day.volume,
+        session_open=day.open,
+        session_close=day.before,
+        margin_hedged=spec.contract_size,
+        price_change=round((price.bid / day.before - 1.0) * 100.0, 4) if day.before else 0.0,
         currency_base=spec.base,
         currency_profit=spec.profit,
         currency_margin=spec.base,
@@ -111,55 +157,23 @@ def symbol_struct(broker: Broker, symbol: str) -> SymbolInfo:
     )
 
 
-def filters_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the known filters, types checked; raise BadArgumentError. Others mean nothing."""
-    kinds = {"symbol": str, "group": str, "ticket": int}
-    named = {key: given[key] for key in kinds if key in given}
-    for key, value in named.items():
-        if type(value) is not kinds[key]:
-            raise BadArgumentError(key)
-    return named
-
-
-def whole(key: str, value: Any) -> int:
-    """Return a plain int; raise BadArgumentError for anything else."""
-    if type(value) is not int:
-        raise BadArgumentError(key)
-    return value
+def _last_trade(broker: Broker, spec: SymbolSpec) -> tuple[float, float]:
+    """Return price and volume of the newest trade; 0 where there is no exchange."""
+    if not spec.exchange:
+        return 0.0, 0.0
+    price = broker.market.price(spec.name, broker.at_msc)
+    if price is None:
+        return 0.0, 0.0
+    trades = broker.market.ticks(spec.name, price.time_msc - 1, broker.at_msc).trades
+    if trades is None or not len(trades.last):
+        return 0.0, 0.0
+    return float(trades.last[-1]), float(trades.volume[-1])
 
 
 def chosen(symbol: str, ticket: int, named: Mapping[str, Any]) -> bool:
-    """Whether a row passes the filters; a symbol or a group makes the ticket mean nothing."""
+    """Whether a row passes the one filter that there is, if any."""
+    if "ticket" in named:
+        return bool(ticket == named["ticket"])
     if "symbol" in named:
         return bool(symbol == named["symbol"])
-    if "group" in named:
-        return _in_group(symbol, named["group"])
-    return "ticket" not in named or ticket == named["ticket"]
-
-
-def _in_group(symbol: str, group: str) -> bool:
-    """Apply masks from left to right; one with `!` takes out: `*,!*JPY`."""
-    inside = False
-    for mask in (part.strip() for part in group.split(",")):
-        if mask.startswith("!"):
-            inside = inside and not fnmatchcase(symbol, mask[1:])
-        else:
-            inside = inside or fnmatchcase(symbol, mask)
-    return inside
-
-
-def moment(key: str, value: Any) -> float:
-    """Return a date argument as epoch seconds; raise BadArgumentError for another type.
-
-    A naive datetime is taken in this machine's zone, as the package does.
-    """
-    if isinstance(value, dt.datetime):
-        return value.timestamp()
-    if type(value) in (int, float):
-        return float(value)
-    raise BadArgumentError(key)
-
-
-def done_between(time_msc: int, since: float, until: float) -> bool:
-    """Whether a time lies between two moments, both included, to the second."""
-    return since <= time_msc // 1000 <= until
+    return "group" not in named or in_group(symbol, named["group"])

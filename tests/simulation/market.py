@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from terminals.sim.depth import Level, levels
 from terminals.sim.market import Price, Ticks
 from terminals.sim.symbols import SymbolSpec, spec_for
 
@@ -62,6 +63,9 @@ class SteppedMarket:
 
     def is_open(self, symbol: str, at_msc: int) -> bool:
         return symbol in self.specs
+
+    def book(self, symbol: str, at_msc: int) -> tuple[Level, ...]:
+        return levels(self.specs[symbol], self.price(symbol, at_msc))
 
     @staticmethod
     def _quote(spec: SymbolSpec, bid: float, at_msc: int) -> Price:

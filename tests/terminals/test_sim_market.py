@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,9 +15,6 @@ from terminal_kit import START, Clock, books_balance, generated, order, playing,
 from defence.errors import Invalid, NotFound
 from terminals import GeneratedMarket, SimulatedTerminal
 from terminals import constants as mt5
-from terminals.sim.book import OpenPosition
-from terminals.sim.market import Ticks
-from terminals.sim.triggers import extremes, touch_position
 
 GAP = [
     (0, 1.1, 1.1001),
@@ -63,38 +59,33 @@ def test_stops_trigger_at_the_tick_that_reaches_them(
     side=st.sampled_from([0, 1]),
     sl=st.integers(-80, 80),
     tp=st.integers(-80, 80),
-    seen=st.integers(-1, 10),
+    seen=st.integers(0, 10),
 )
-def test_the_quick_look_finds_what_walking_tick_by_tick_finds(
+def test_one_look_finds_what_walking_tick_by_tick_finds(
     path: list[int], side: int, sl: int, tp: int, seen: int
 ) -> None:
-    bid = np.array([1.1 + step / 1e4 for step in path])
-    ticks = Ticks(np.arange(len(path), dtype=np.int64), bid, bid + 0.0002)
-    one = OpenPosition(
-        ticket=1,
-        identifier=1,
-        symbol="EURUSD",
-        type=side,
-        volume=1.0,
-        price_open=1.1,
-        time_msc=0,
-        time_update_msc=0,
-        sl=1.1 + sl / 1e4,
-        tp=1.1 + tp / 1e4,
-        seen_msc=seen,
-    )
-    wanted = None
-    for at in range(len(path)):
-        price = float(ticks.bid[at] if side == 0 else ticks.ask[at])
+    quotes = [(1.1 + step / 1e4, 1.1002 + step / 1e4) for step in path]
+    rows = [(float(at), round(bid, 5), round(ask, 5)) for at, (bid, ask) in enumerate(quotes)]
+    terminal, clock = playing({"EURUSD": rows})
+    ticket = terminal.open_position("EURUSD", ("BUY", "SELL")[side], 0.01)
+    clock.at += seen
+    stop, target = round(1.1 + sl / 1e4, 5), round(1.1 + tp / 1e4, 5)
+    terminal.modify(ticket, sl=stop, tp=target)
+    sign = 1 if side == 0 else -1
+    wanted = []
+    for at, bid, ask in rows:
+        price = bid if side == 0 else ask
         if at <= seen:
             continue
-        if price * one.sign <= one.sl * one.sign:
-            wanted = (at, price, mt5.DEAL_REASON_SL)
-        elif price * one.sign >= one.tp * one.sign:
-            wanted = (at, price, mt5.DEAL_REASON_TP)
-        if wanted is not None:
+        if price * sign <= stop * sign:
+            wanted = [(at, price, mt5.DEAL_REASON_SL)]
+        elif price * sign >= target * sign:
+            wanted = [(at, price, mt5.DEAL_REASON_TP)]
+        if wanted:
             break
-    assert touch_position(one, ticks, extremes(ticks)) == wanted
+    clock.at = START + len(rows)
+    deals = terminal.history_deals_get(position=ticket) or ()
+    assert [(d.time_msc / 1000 - START, d.price, d.reason) for d in deals[1:]] == wanted
 
 
 @settings(max_examples=15, deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +34,19 @@ class FakePackage(ModuleType):
 
 
 @pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> FakePackage:
+def executable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The only terminal that is installed."""
+    for name in ("APPDATA", "ProgramW6432"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ProgramFiles", str(tmp_path))
+    (tmp_path / "MetaTrader 5").mkdir()
+    path = tmp_path / "MetaTrader 5" / "terminal64.exe"
+    path.touch()
+    return str(path)
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch, executable: str) -> FakePackage:
     fake = FakePackage()
     monkeypatch.setitem(sys.modules, "MetaTrader5", fake)
     return fake
@@ -51,18 +64,22 @@ def test_without_the_package_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
     ("given", "passed"),
     [
         ({}, {"timeout": 60_000, "portable": False}),
-        ({"path": "p", "portable": True}, {"path": "p", "timeout": 60_000, "portable": True}),
+        ({"portable": True}, {"timeout": 60_000, "portable": True}),
         (
             {"login": 5, "password": "x", "server": "S", "timeout_ms": 9},
             {"login": 5, "password": "x", "server": "S", "timeout": 9, "portable": False},
         ),
-        # without a login the rest would mean nothing to the package
+        # without a login the rest would mean nothing to the package, without a
+        # password it would log in to the account, which is left as it is
         ({"password": "x", "server": "S"}, {"timeout": 60_000, "portable": False}),
+        ({"login": 5, "server": "S"}, {"timeout": 60_000, "portable": False}),
     ],
 )
-def test_initialize(package: FakePackage, given: dict[str, Any], passed: dict[str, Any]) -> None:
+def test_initialize(
+    package: FakePackage, executable: str, given: dict[str, Any], passed: dict[str, Any]
+) -> None:
     assert NativeTerminal(**given).initialize() is True
-    assert package.noted == [("initialize", (), passed)]
+    assert package.noted[0] == ("initialize", (), {"path": executable, **passed})
 
 
 def test_the_password_is_never_shown(package: FakePackage) -> None:

@@ -50,11 +50,6 @@ def test_placing_pending_orders(kind: int, price: float, retcode: int) -> None:
     assert len(terminal.orders_get() or ()) == (1 if retcode == 10009 else 0)
 
 
-def test_pending_with_an_expiry_is_refused() -> None:
-    done = sent(quiet(), pending(type=2, price=1.09, type_time=mt5.ORDER_TIME_DAY))
-    assert done.retcode == 10022
-
-
 @pytest.mark.parametrize(
     ("kind", "price", "filled", "side"),
     [

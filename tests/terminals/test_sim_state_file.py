@@ -12,6 +12,7 @@ from terminal_kit import START, Clock, books_balance, generated, order, playing,
 from defence.errors import Invalid
 from terminals import GeneratedMarket, SimulatedTerminal
 from terminals import constants as mt5
+from terminals.sim.conditions import Conditions
 from terminals.structs import TradePosition
 
 ROWS = {"EURUSD": [(at, 1.1, 1.1001) for at in range(0, 600, 10)]}
@@ -70,8 +71,50 @@ def test_shape_of_the_file(path: Path) -> None:
     terminal.open_position("EURUSD", "BUY", 0.3)
     content = json.loads(path.read_text())
     assert {"login", "server", "balance", "leverage", "margin_mode"} <= set(content["account"])
-    assert list(content["positions"][0]) == list(TradePosition()._asdict())
+    assert list(content["positions"][0]) == [*TradePosition()._asdict(), "margin"]
     assert [one.name for one in path.parent.iterdir()] == [path.name]  # no drafts left
+
+
+def test_the_margin_of_the_opening_is_kept(path: Path) -> None:
+    terminal, clock = playing(ROWS, state=path)
+    ticket = terminal.open_position("EURUSD", "BUY", 0.3)
+    terminal._broker.book.positions[ticket].margin = 777.0  # as another rate would have made it
+    terminal.close_position(ticket, 0.1)
+    account = generated(market=recorded(ROWS), now=clock, state=path).account_info()
+    assert account is not None
+    assert account.margin == 155.4
+
+
+def test_a_position_written_by_hand_takes_the_margin_of_its_open_price(path: Path) -> None:
+    one = {"symbol": "EURUSD", "volume": 0.1, "price_open": 1.05}
+    path.write_text(json.dumps({"positions": [one, {**one, "margin": 500.0}]}))
+    account = playing(ROWS, state=path)[0].account_info()
+    assert account is not None
+    assert account.margin == 105.0 + 50.0
+
+
+def test_the_rest_of_an_order_and_its_life_survive(path: Path) -> None:
+    facts = {"depth": 0.1, "execution": 3}
+    conditions = Conditions(depth=True)
+    terminal, clock = playing(ROWS, state=path, specs=facts, conditions=conditions)
+    done = terminal.order_send(order(volume=0.3, type_filling=2))
+    until = int(START) + 5_000
+    placed = terminal.order_send(
+        order(action=5, type=2, price=1.0, type_filling=2, type_time=2, expiration=until)
+    )
+    assert done is not None
+    assert placed is not None
+    assert (done.retcode, placed.retcode) == (10010, 10009)
+    before = terminal.orders_get()
+    market = recorded(ROWS, **facts)
+    again = generated(market=market, now=clock, state=path, conditions=conditions)
+    assert again.orders_get() == before
+    clock.at += 5_000
+    assert again.orders_get() == ()
+    assert [one.volume for one in again.history_deals_get(ticket=done.order) or ()] == [0.1] * 3
+    (past,) = again.history_orders_get(ticket=placed.order) or ()
+    assert (past.state, past.time_done) == (mt5.ORDER_STATE_EXPIRED, until)
+    books_balance(again)
 
 
 def test_a_stop_reached_while_nobody_was_there_has_triggered(path: Path) -> None:
