@@ -1,7 +1,8 @@
-"""The constants of the MetaTrader5 package, by its names and with its values.
+"""The constants of the MetaTrader5 package 5.0.6231, by its names and with its values.
 
 They stand here so that no code needs the package itself, which exists on
-Windows only.
+Windows only. All of them are here, and tests/contract compares them with the
+official wheel. The package has no names for those that are `OURS`.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ ORDER_STATE_PARTIAL: Final = 3
 ORDER_STATE_FILLED: Final = 4
 ORDER_STATE_REJECTED: Final = 5
 ORDER_STATE_EXPIRED: Final = 6
+ORDER_STATE_REQUEST_ADD: Final = 7
+ORDER_STATE_REQUEST_MODIFY: Final = 8
+ORDER_STATE_REQUEST_CANCEL: Final = 9
 
-# Filling: an enum in requests (ORDER_FILLING_*), a bit mask in symbols (SYMBOL_FILLING_*).
-# The package has no names for the mask; these two are ours.
+# How an order is filled: an enum in requests, not the bit mask of symbols (see the end).
 ORDER_FILLING_FOK: Final = 0
 ORDER_FILLING_IOC: Final = 1
 ORDER_FILLING_RETURN: Final = 2
 ORDER_FILLING_BOC: Final = 3
-SYMBOL_FILLING_FOK: Final = 1
-SYMBOL_FILLING_IOC: Final = 2
 
 # How long an order lives.
 ORDER_TIME_GTC: Final = 0
@@ -85,7 +86,7 @@ POSITION_REASON_MOBILE: Final = 1
 POSITION_REASON_WEB: Final = 2
 POSITION_REASON_EXPERT: Final = 3
 
-# Deals.
+# Deals; the last three types have names of their own kind in the package.
 DEAL_TYPE_BUY: Final = 0
 DEAL_TYPE_SELL: Final = 1
 DEAL_TYPE_BALANCE: Final = 2
@@ -94,6 +95,16 @@ DEAL_TYPE_CHARGE: Final = 4
 DEAL_TYPE_CORRECTION: Final = 5
 DEAL_TYPE_BONUS: Final = 6
 DEAL_TYPE_COMMISSION: Final = 7
+DEAL_TYPE_COMMISSION_DAILY: Final = 8
+DEAL_TYPE_COMMISSION_MONTHLY: Final = 9
+DEAL_TYPE_COMMISSION_AGENT_DAILY: Final = 10
+DEAL_TYPE_COMMISSION_AGENT_MONTHLY: Final = 11
+DEAL_TYPE_INTEREST: Final = 12
+DEAL_TYPE_BUY_CANCELED: Final = 13
+DEAL_TYPE_SELL_CANCELED: Final = 14
+DEAL_DIVIDEND: Final = 15
+DEAL_DIVIDEND_FRANKED: Final = 16
+DEAL_TAX: Final = 17
 DEAL_ENTRY_IN: Final = 0
 DEAL_ENTRY_OUT: Final = 1
 DEAL_ENTRY_INOUT: Final = 2
@@ -119,11 +130,23 @@ ACCOUNT_MARGIN_MODE_RETAIL_NETTING: Final = 0
 ACCOUNT_MARGIN_MODE_EXCHANGE: Final = 1
 ACCOUNT_MARGIN_MODE_RETAIL_HEDGING: Final = 2
 
-# Symbols.
+# Symbols: charts, calculation of margin and profit, trading, execution.
 SYMBOL_CHART_MODE_BID: Final = 0
+SYMBOL_CHART_MODE_LAST: Final = 1
 SYMBOL_CALC_MODE_FOREX: Final = 0
+SYMBOL_CALC_MODE_FUTURES: Final = 1
 SYMBOL_CALC_MODE_CFD: Final = 2
+SYMBOL_CALC_MODE_CFDINDEX: Final = 3
 SYMBOL_CALC_MODE_CFDLEVERAGE: Final = 4
+SYMBOL_CALC_MODE_FOREX_NO_LEVERAGE: Final = 5
+SYMBOL_CALC_MODE_EXCH_STOCKS: Final = 32
+SYMBOL_CALC_MODE_EXCH_FUTURES: Final = 33
+SYMBOL_CALC_MODE_EXCH_OPTIONS: Final = 34
+SYMBOL_CALC_MODE_EXCH_OPTIONS_MARGIN: Final = 36
+SYMBOL_CALC_MODE_EXCH_BONDS: Final = 37
+SYMBOL_CALC_MODE_EXCH_STOCKS_MOEX: Final = 38
+SYMBOL_CALC_MODE_EXCH_BONDS_MOEX: Final = 39
+SYMBOL_CALC_MODE_SERV_COLLATERAL: Final = 64
 SYMBOL_TRADE_MODE_DISABLED: Final = 0
 SYMBOL_TRADE_MODE_LONGONLY: Final = 1
 SYMBOL_TRADE_MODE_SHORTONLY: Final = 2
@@ -133,8 +156,52 @@ SYMBOL_TRADE_EXECUTION_REQUEST: Final = 0
 SYMBOL_TRADE_EXECUTION_INSTANT: Final = 1
 SYMBOL_TRADE_EXECUTION_MARKET: Final = 2
 SYMBOL_TRADE_EXECUTION_EXCHANGE: Final = 3
+
+# Symbols: swaps, and how long orders and their levels live.
+SYMBOL_SWAP_MODE_DISABLED: Final = 0
+SYMBOL_SWAP_MODE_POINTS: Final = 1
+SYMBOL_SWAP_MODE_CURRENCY_SYMBOL: Final = 2
+SYMBOL_SWAP_MODE_CURRENCY_MARGIN: Final = 3
+SYMBOL_SWAP_MODE_CURRENCY_DEPOSIT: Final = 4
+SYMBOL_SWAP_MODE_INTEREST_CURRENT: Final = 5
+SYMBOL_SWAP_MODE_INTEREST_OPEN: Final = 6
+SYMBOL_SWAP_MODE_REOPEN_CURRENT: Final = 7
+SYMBOL_SWAP_MODE_REOPEN_BID: Final = 8
+SYMBOL_ORDERS_GTC: Final = 0
+SYMBOL_ORDERS_DAILY: Final = 1
+SYMBOL_ORDERS_DAILY_NO_STOPS: Final = 2
+
+# Symbols: options.
+SYMBOL_OPTION_RIGHT_CALL: Final = 0
+SYMBOL_OPTION_RIGHT_PUT: Final = 1
+SYMBOL_OPTION_MODE_EUROPEAN: Final = 0
+SYMBOL_OPTION_MODE_AMERICAN: Final = 1
+
+# Days of the week, as `swap_rollover3days` counts them.
+DAY_OF_WEEK_SUNDAY: Final = 0
+DAY_OF_WEEK_MONDAY: Final = 1
+DAY_OF_WEEK_TUESDAY: Final = 2
+DAY_OF_WEEK_WEDNESDAY: Final = 3
+DAY_OF_WEEK_THURSDAY: Final = 4
+DAY_OF_WEEK_FRIDAY: Final = 5
+DAY_OF_WEEK_SATURDAY: Final = 6
+
+# Depth of market.
+BOOK_TYPE_SELL: Final = 1
+BOOK_TYPE_BUY: Final = 2
+BOOK_TYPE_SELL_MARKET: Final = 3
+BOOK_TYPE_BUY_MARKET: Final = 4
+
+# Ticks: what a copy is asked for, and what changed.
+COPY_TICKS_ALL: Final = -1
+COPY_TICKS_INFO: Final = 1
+COPY_TICKS_TRADE: Final = 2
 TICK_FLAG_BID: Final = 2
 TICK_FLAG_ASK: Final = 4
+TICK_FLAG_LAST: Final = 8
+TICK_FLAG_VOLUME: Final = 16
+TICK_FLAG_BUY: Final = 32
+TICK_FLAG_SELL: Final = 64
 
 # What the trade server answers to an order.
 TRADE_RETCODE_REQUOTE: Final = 10_004
@@ -177,9 +244,8 @@ TRADE_RETCODE_LONG_ONLY: Final = 10_042
 TRADE_RETCODE_SHORT_ONLY: Final = 10_043
 TRADE_RETCODE_CLOSE_ONLY: Final = 10_044
 TRADE_RETCODE_FIFO_CLOSE: Final = 10_045
-TRADE_RETCODE_HEDGE_PROHIBITED: Final = 10_046
 
-# Timeframes: minutes, and above an hour a flag with the count.
+# Timeframes: minutes, and above half an hour a flag with the count.
 TIMEFRAME_M1: Final = 1
 TIMEFRAME_M2: Final = 2
 TIMEFRAME_M3: Final = 3
@@ -193,8 +259,8 @@ TIMEFRAME_M20: Final = 20
 TIMEFRAME_M30: Final = 30
 TIMEFRAME_H1: Final = 16_385
 TIMEFRAME_H2: Final = 16_386
-TIMEFRAME_H3: Final = 16_387
 TIMEFRAME_H4: Final = 16_388
+TIMEFRAME_H3: Final = 16_387
 TIMEFRAME_H6: Final = 16_390
 TIMEFRAME_H8: Final = 16_392
 TIMEFRAME_H12: Final = 16_396
@@ -202,5 +268,26 @@ TIMEFRAME_D1: Final = 16_408
 TIMEFRAME_W1: Final = 32_769
 TIMEFRAME_MN1: Final = 49_153
 
-# The longest comment an order may carry, in characters; a longer one is refused unsent.
-COMMENT_MAX: Final = 31
+# From here on the names are ours: the package has none for these.
+
+# The bits of a symbol's `filling_mode`.
+SYMBOL_FILLING_FOK: Final = 1
+SYMBOL_FILLING_IOC: Final = 2
+
+# The answer on an account that forbids hedging; MQL5 has it, the package's list ends before it.
+TRADE_RETCODE_HEDGE_PROHIBITED: Final = 10_046
+
+# The longest comment an order may carry, and the longest name of a symbol, in UTF-16 units; a
+# longer one is refused unsent. The package's limit is 31, but it counts the zero at the end and
+# wants less than that (read from the wheel's binary, docs/module.md).
+COMMENT_MAX: Final = 29
+
+OURS: Final = frozenset(
+    {
+        "SYMBOL_FILLING_FOK",
+        "SYMBOL_FILLING_IOC",
+        "TRADE_RETCODE_HEDGE_PROHIBITED",
+        "COMMENT_MAX",
+        "OURS",
+    }
+)

@@ -30,6 +30,7 @@ class Struct(tuple[Any, ...]):
         for index, name in enumerate(names):
             setattr(cls, name, property(itemgetter(index)))
         cls.n_fields = cls.n_sequence_fields = len(names)
+        setattr(cls, "__match_args__", names)  # noqa: B010 - mypy wants it written out in the class
         # As in the package: no module to find the type by, so that pickling fails here too.
         cls.__module__ = "builtins"
 
@@ -49,7 +50,8 @@ class Struct(tuple[Any, ...]):
         names = cls._names()
         if sequence is not None:
             if len(sequence) != len(names):
-                raise TypeError(f"{cls.__name__}() takes a {len(names)}-sequence")
+                takes = f"{len(names)}-sequence ({len(sequence)}-sequence given)"
+                raise TypeError(f"{cls.__name__}() takes a {takes}")
             return super().__new__(cls, sequence)
         row = {**cls._defaults(), **values}  # in the order of the fields
         if len(row) != len(names):
@@ -241,6 +243,16 @@ class TerminalInfo(Struct):
     path: str = ""
     data_path: str = ""
     commondata_path: str = ""
+
+
+class BookInfo(Struct):
+    """One level of the depth of market."""
+
+    __slots__ = ()
+    type: int = 0
+    price: float = 0.0
+    volume: int = 0
+    volume_dbl: float = 0.0
 
 
 class SymbolInfo(Struct):
