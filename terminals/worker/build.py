@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from defence.errors import Invalid
 from terminals.protocol import Terminal
-from terminals.sim.faults import Fault, FaultScript, fault_from
+from terminals.sim.faults import Fault, fault_from, plain_fault
+from terminals.sim.script import FaultScript
 from terminals.worker.goods import FAULTS
-from terminals.worker.plan import NATIVE, SIMULATED, plain_fault
+from terminals.worker.plan import NATIVE, SIMULATED
 
 Note: TypeAlias = Callable[[str, Any], None]
+T = TypeVar("T")
 
 
 def build(kind: str, options: Mapping[str, Any], note: Note) -> Terminal:
@@ -26,31 +28,44 @@ def build(kind: str, options: Mapping[str, Any], note: Note) -> Terminal:
 
         return NativeTerminal(**options)
     if kind == SIMULATED:
-        return _simulated(dict(options), note)
+        from terminals.sim.terminal import SimulatedTerminal  # a native one needs none of it
+
+        return simulated(
+            SimulatedTerminal, options, script=lambda faults: NotedScript(faults, note), hang=_hang
+        )
     raise Invalid(f"{kind!r} cannot be hosted", field="terminal", value=kind)
 
 
-def _simulated(options: dict[str, Any], note: Note) -> Terminal:
-    # Late: a worker of the native package needs none of it.
+def simulated(
+    make: Callable[..., T],
+    plan: Mapping[str, Any],
+    *,
+    script: Callable[[Sequence[Fault]], FaultScript] = FaultScript,
+    **more: Any,
+) -> T:
+    """Make a simulated terminal of the options of a `simulated_plan`, and `more` of its own."""
+    from terminals.sim.conditions import conditions_named
     from terminals.sim.generated import GeneratedMarket
     from terminals.sim.market import Market, RecordedMarket
-    from terminals.sim.terminal import SimulatedTerminal
 
+    options = dict(plan)
     files, seed, start = (options.pop(name) for name in ("prices", "seed", "start"))
+    conditions = conditions_named(options.pop("conditions"), seed=seed)
     market: Market
     if files:
         market = RecordedMarket.load([Path(one) for one in files])
     else:
-        market = GeneratedMarket(seed=seed, start=start)
+        market = GeneratedMarket.under(conditions, seed=seed, start=start)
     faults = [fault_from(one) for one in options.pop("faults")]
     state = options.pop("state")
-    return SimulatedTerminal(
+    return make(
         market=market,
         now=time.time,
         state=None if state is None else Path(state),
-        faults=NotedScript(faults, note),
-        hang=_hang,
+        faults=script(faults),
+        conditions=conditions,
         **options,
+        **more,
     )
 
 
@@ -66,25 +81,8 @@ class NotedScript(FaultScript):
         super().__init__(faults)
         self._note = note
 
-    def add(self, fault: Fault) -> None:
-        """Add a fault; told at once."""
-        super().add(fault)
-        self._tell()
-
-    def clear(self) -> None:
-        """Forget all faults; told at once."""
-        super().clear()
-        self._tell()
-
-    def due(self, call: str) -> list[Fault]:
-        """Count a call; tell before anything of it is felt."""
-        touched = self.watches(call)
-        shown = super().due(call)
-        if touched:
-            self._tell()
-        return shown
-
-    def _tell(self) -> None:
+    def changed(self) -> None:
+        """Tell what is left, before anything of it is felt."""
         self._note(FAULTS, [plain_fault(one) for one in self.left()])
 
 

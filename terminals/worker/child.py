@@ -17,9 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from defence.errors import Invalid
 from terminals.constants import RES_E_INTERNAL_FAIL_CONNECT, RES_S_OK
@@ -27,11 +26,17 @@ from terminals.protocol import CALLS, Terminal
 from terminals.worker.build import build
 from terminals.worker.frames import Frames, frame
 from terminals.worker.goods import MARKET_TIME, Packing, packed_error
-from terminals.worker.ties import claim_pipes, die_with, outlive_signals, quiet_crashes
+from terminals.worker.ties import (
+    claim_pipes,
+    die_with,
+    end_with,
+    outlive_signals,
+    quiet_crashes,
+)
 
 CLOSE: Final = "close"
 SUCCESS: Final = (RES_S_OK, "Success")
-# Of a simulated terminal only: who plays the broker's back office (sim/server.py).
+# Of a simulated terminal only: who plays the broker's back office (sim/back_office.py).
 OFFICE: Final = (
     "open_position",
     "close_position",
@@ -96,6 +101,7 @@ class Serving:
         self._terminal: Terminal | None = None
         self._calls: dict[str, Callable[..., Any]] = {}
         self._told_at = float("-inf")
+        self.busy = False  # with a message, so that nobody reads the pipe
 
     def note(self, name: str, value: Any) -> None:
         """Tell the guard's side something."""
@@ -132,16 +138,22 @@ class Serving:
     def _hello(self, message: Any) -> None:
         number, _, kind, options = message
         try:
-            self._terminal = terminal = build(kind, options, self.note)
+            terminal = build(kind, options, self.note)
         except Exception as error:  # noqa: BLE001 - it is the caller's: it goes to the guard's side
             self._answer(number, False, packed_error(error), SUCCESS, None)
             return
-        offered = CALLS if terminal.real else (*CALLS, *OFFICE)
-        self._calls = {name: getattr(terminal, name) for name in offered}
-        if not terminal.real:
+        self._offer(terminal, office=not terminal.real)
+        self._answer(number, True, None, SUCCESS, None)
+
+    def _offer(self, terminal: Terminal, *, office: bool) -> None:
+        """Answer calls of this terminal from now on, and of its broker's back office if so."""
+        self._terminal = terminal
+        self._calls = {
+            name: getattr(terminal, name) for name in (*CALLS, *(OFFICE if office else ()))
+        }
+        if office:
             self._calls["add_fault"] = self._add_fault
             self._calls[FACT] = self._fact
-        self._answer(number, True, None, SUCCESS, None)
 
     def _do(self, call: str, args: Sequence[Any], named: Mapping[str, Any], account: Any) -> Any:
         if call not in self._calls:
@@ -191,32 +203,21 @@ def main(arguments: Sequence[str]) -> int:
     outlive_signals()
     incoming, outgoing = claim_pipes()
     quiet_crashes()
-    messages: SimpleQueue[Any] = SimpleQueue()
-    reader = threading.Thread(target=_read, args=(incoming, messages.put), daemon=True)
-    reader.start()
     serving = Serving(lambda data: _write(outgoing, data))
-    going = True
-    while going:
-        message = messages.get()
-        if isinstance(message, Invalid):
-            _end(message)
-        try:
-            going = serving.serve(message)
-        except Invalid as error:
-            _end(error)
-    return 0
-
-
-def _read(pipe: int, put: Callable[[Any], None]) -> None:
-    """Hand on what comes; end the process with the pipe, whatever hangs."""
+    watch = threading.Thread(target=end_with, args=(incoming, serving), daemon=True)
+    watch.start()
     frames = Frames()
     try:
-        while piece := os.read(pipe, _PIECE):
+        # This thread reads for itself: a call that had to pass through another comes later.
+        while piece := os.read(incoming, _PIECE):
             for message in frames.feed(piece):
-                put(message)
+                serving.busy = True
+                if not serving.serve(message):
+                    return 0
+                serving.busy = False
     except Invalid as error:
-        put(error)
-        return
+        print(f"worker: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(DAMAGED)
     except OSError as error:
         print(f"worker: its pipe failed: {error}", file=sys.stderr, flush=True)  # noqa: T201
     os._exit(0)
@@ -229,8 +230,3 @@ def _write(pipe: int, data: bytes) -> None:
             rest = rest[os.write(pipe, rest) :]
     except OSError:
         os._exit(0)  # nobody is there to read it
-
-
-def _end(error: Invalid) -> NoReturn:
-    print(f"worker: {error}", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(DAMAGED)

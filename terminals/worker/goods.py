@@ -1,6 +1,7 @@
 """Rows, arrays and errors as plain data, and back.
 
-A row crosses as the bare sequence of its values: the worker names the fields
+A row crosses as the bare sequence of its values, many rows as columns, whose
+numbers need no packing one by one: the worker names the fields
 once a type, so that a newer package with more fields, or with the same ones in
 another order, still arrives field by field. A row whose fields are the known
 ones becomes the known type; any other gets a type with just its own fields,
@@ -10,6 +11,7 @@ and a field that it lacks is missed by whoever reads it, not taken for 0.
 from __future__ import annotations
 
 import builtins
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -19,6 +21,7 @@ import msgpack  # type: ignore[import-untyped]  # it has no stubs
 from defence.errors import DtmsError, Invalid
 from terminals.structs import (
     AccountInfo,
+    BookInfo,
     OrderCheckResult,
     OrderSendResult,
     Struct,
@@ -47,12 +50,17 @@ MANY: Final[dict[str, type[Struct]]] = {
     "orders_get": TradeOrder,
     "history_deals_get": TradeDeal,
     "history_orders_get": TradeOrder,
+    "symbols_get": SymbolInfo,
+    "market_book_get": BookInfo,
 }
 # What a worker tells without being asked.
 FAULTS: Final = "faults"  # what is left of a script
 MARKET_TIME: Final = "market_time"
 _REQUEST: Final = "request"
-_ARRAY: Final = 1  # msgpack's code of an extension
+_ARRAY: Final = 1  # msgpack's codes of extensions: an array of numpy's,
+_FLOATS: Final = 2  # a column of floats, eight bytes each as this machine has them,
+_INTS: Final = 3  # and one of whole numbers
+_ITEM: Final = 8
 
 
 # -- the worker's side
@@ -72,7 +80,7 @@ class Packing:
             return answer, self._shape(call, answer)
         if call in MANY:
             rows = tuple(answer)
-            return rows, self._shape(call, rows[0]) if rows else None
+            return _columns(rows), self._shape(call, rows[0]) if rows else None
         if hasattr(answer, "dtype"):
             return _packed_array(answer), None
         return answer, None
@@ -93,11 +101,29 @@ def _names(row: Any) -> tuple[str, ...]:
     return tuple(names)[: len(row)]
 
 
-def _packed_array(array: Any) -> Any:
-    if array.dtype.hasobject:
+def _columns(rows: Sequence[Any]) -> tuple[Any, ...]:
+    """Return rows of one length as columns. Raises ValueError for another length."""
+    return tuple(map(_column, zip(*rows, strict=True)))
+
+
+def _column(values: tuple[Any, ...]) -> Any:
+    """Return a column as bytes where it is one of floats or of whole numbers, by its first."""
+    kind = type(values[0])
+    try:
+        if kind is float:
+            return msgpack.ExtType(_FLOATS, struct.pack(f"{len(values)}d", *values))
+        if kind is int:
+            return msgpack.ExtType(_INTS, struct.pack(f"{len(values)}q", *values))
+    except (struct.error, OverflowError):  # mixed, or a number of more than 63 bits: one by one
+        pass
+    return values
+
+
+def _packed_array(found: Any) -> Any:
+    if found.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be sent")
-    described = tuple((one[0], one[1]) for one in array.dtype.descr)
-    return msgpack.ExtType(_ARRAY, msgpack.packb((described, array.tobytes())))
+    described = tuple((one[0], one[1]) for one in found.dtype.descr)
+    return msgpack.ExtType(_ARRAY, msgpack.packb((described, found.tobytes())))
 
 
 def packed_error(error: Exception) -> tuple[Any, ...]:
@@ -147,18 +173,30 @@ class Unpacking:
             return _array(value)
         return value
 
-    def _many(self, call: str, rows: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _many(self, call: str, columns: tuple[Any, ...]) -> tuple[Any, ...]:
         build = self._build(call)
-        # All at once: a thousand positions are read again and again.
-        if set(map(type, rows)) != {tuple} or set(map(len, rows)) != {self._sizes[call]}:
-            raise _bad(call, rows)
-        return tuple(map(build, rows))
+        found = [_values(call, one) for one in columns]
+        if len(found) != self._sizes[call] or len(set(map(len, found))) != 1:
+            raise _bad(call, columns)
+        return tuple(map(build, zip(*found, strict=True)))
 
     def _build(self, call: str) -> Build:
         build = self._builds.get(call)
         if build is None:
             raise Invalid(f"rows of {call} came without the names of their fields", field="frame")
         return build
+
+
+def _values(call: str, column: Any) -> Sequence[Any]:
+    """Return the values of a column."""
+    if isinstance(column, msgpack.ExtType) and column.code in (_FLOATS, _INTS):
+        if len(column.data) % _ITEM:
+            raise _bad(call, column)
+        size, kind = len(column.data) // _ITEM, "d" if column.code == _FLOATS else "q"
+        return struct.unpack(f"{size}{kind}", column.data)
+    if not isinstance(column, tuple):
+        raise _bad(call, column)
+    return column
 
 
 def _builder(kind: type[Struct], names: tuple[str, ...], nested: Any) -> Build:

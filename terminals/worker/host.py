@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from defence.errors import DtmsError, Invalid, TerminalRefused
 from terminals import constants as mt5
 from terminals.worker.goods import Unpacking, error_of, last_error_of
+from terminals.worker.hearing import EndedError
 from terminals.worker.parting import Parting
 from terminals.worker.plan import Plan
-from terminals.worker.process import EndedError, Log, WorkerProcess
+from terminals.worker.process import Log, WorkerProcess
 
 # Seconds; three calls in a row, as connecting makes, are over before the 30 after
 # which the guard calls its Connector hung.
@@ -51,6 +52,30 @@ class _Awaited:
     what: str
 
 
+class Peer(Protocol):
+    """Who answers: a worker's process, or a connection; see `WorkerProcess` for what each does."""
+
+    pid: int | None
+    gone: threading.Event
+    why: str
+    notes: dict[str, Any]
+    killed: bool
+    began_at: float
+    ended_at: float
+
+    def send(self, message: Sequence[Any]) -> bool:
+        """Send a message; False if no byte of it has left."""
+
+    def answer(self, number: int, until: float) -> tuple[Any, ...] | None:
+        """Return an answer, None if there is none yet. Raises EndedError."""
+
+    def kill(self, why: str) -> None:
+        """End it now, from any thread."""
+
+    def hang_up(self) -> None:
+        """Ask it to end, by closing what leads to it."""
+
+
 class Host:
     """Asks one worker after another. Every call takes the turn; `abort` and `close` do not."""
 
@@ -63,11 +88,16 @@ class Host:
         log: Log | None,
         begun: Callable[[], None],
         ended: Callable[[Mapping[str, Any]], None],
+        spawn: Callable[[Plan, Log], Peer] = WorkerProcess,
+        noun: str = "worker",
+        parting: Parting | None = None,
     ) -> None:
         """Start nothing yet. Raises Invalid for a time that is not above 0.
 
         `plan` says what the next worker is to host; `begun` is called when one
-        has its terminal, `ended` with the notes of one that is gone.
+        has its terminal, `ended` with the notes of one that is gone. `spawn`
+        makes the next worker, `noun` is what messages call it, and `parting`
+        how long one waits after another that died.
         """
         for name, value in (("call_timeout", call_timeout), ("connect_timeout", connect_timeout)):
             if not value > 0:
@@ -81,10 +111,12 @@ class Host:
         self._log = log
         self._on_begun = begun
         self._on_ended = ended
-        self._worker: WorkerProcess | None = None
+        self._spawner = spawn
+        self._noun = noun
+        self._worker: Peer | None = None
         self._awaited: _Awaited | None = None
         self._unpacking = Unpacking()
-        self._parting = Parting()
+        self._parting = Parting() if parting is None else parting
         self._numbers = 0
         self._errors = threading.local()
         self._newest_error: tuple[int, str] = SUCCESS
@@ -155,7 +187,7 @@ class Host:
                 return self._lost(worker, failed, call, mt5.RES_E_INTERNAL_FAIL_TIMEOUT)
             return self._taken(worker, call, answer)
 
-    def _taken(self, worker: WorkerProcess, call: str, answer: tuple[Any, ...]) -> Any:
+    def _taken(self, worker: Peer, call: str, answer: tuple[Any, ...]) -> Any:
         """Return what an answer says. Raises what the terminal raised, or Invalid for damage."""
         _, ok, value, error, shape = answer
         found: Any = None
@@ -177,10 +209,12 @@ class Host:
             raise raised
         return found
 
-    def _lost(self, worker: WorkerProcess, failed: Any, call: str, code: int) -> Any:
+    def _lost(self, worker: Peer, failed: Any, call: str, code: int) -> Any:
         """Answer a call whose worker has ended or was killed: nobody knows what became of it."""
         self._bury(worker)
-        return self._fail(failed, code, f"{_LOST[code]}: the worker ended in {call}: {worker.why}")
+        return self._fail(
+            failed, code, f"{_LOST[code]}: the {self._noun} ended in {call}: {worker.why}"
+        )
 
     def _fail(self, failed: Any, code: int, text: str) -> Any:
         self.note_error(code, text)
@@ -196,7 +230,7 @@ class Host:
                 return
             code, text = self.last_error()
             raise TerminalRefused(
-                f"the terminal's worker does not start: {text} ({code})",
+                f"the terminal's {self._noun} does not start: {text} ({code})",
                 field="terminal",
                 value=self._plan().kind,
                 remedy="see the log for what it said",
@@ -217,7 +251,7 @@ class Host:
             # Two of them must not be at one account.
             worker.gone.wait(max(0.0, patience - time.monotonic()))
             if not worker.gone.is_set():
-                text = "IPC initialize failed, the old worker does not die"
+                text = f"IPC initialize failed, the old {self._noun} does not die"
                 return bool(self._fail(False, _INIT, text))
         if worker is not None and worker.gone.is_set():
             self._bury(worker)
@@ -225,23 +259,24 @@ class Host:
         if worker is None:
             wait = self._parting.wait(time.monotonic())
             if wait > 0:
-                text = f"IPC initialize failed, the worker died at once; next try in {wait:.1f} s"
+                why = f"the {self._noun} died at once; next try in {wait:.1f} s"
+                text = f"IPC initialize failed, {why}"
                 return bool(self._fail(False, _INIT, text))
             worker = self._spawn()
         if self._awaited is None or self._awaited.number != 0:
             return True
         return self._greeted(worker, patience)
 
-    def _spawn(self) -> WorkerProcess:
+    def _spawn(self) -> Peer:
         self._unpacking = Unpacking()
-        self._worker = worker = WorkerProcess(self._plan(), self._say)
+        self._worker = worker = self._spawner(self._plan(), self._say)
         self.started += 1
         self._awaited = _Awaited(0, time.monotonic() + self._connect_timeout, "starting")
         if self._closed:  # meanwhile, by a thread that has not seen this one
             worker.kill("closed")
         return worker
 
-    def _greeted(self, worker: WorkerProcess, patience: float) -> bool:
+    def _greeted(self, worker: Peer, patience: float) -> bool:
         """Wait for the answer to the first message. Raises what the terminal's making raised."""
         answer = self._answer_awaited(worker, patience)
         if answer is None:
@@ -252,7 +287,7 @@ class Host:
             self._worker = None
             raise error_of(answer[2])
         again = f" again (number {self.started})" if self.started > 1 else ""
-        self._say("INFO", f"the terminal's worker runs{again}, process {worker.pid}")
+        self._say("INFO", f"the terminal's {self._noun} runs{again}, process {worker.pid}")
         self._on_begun()
         return True
 
@@ -276,7 +311,7 @@ class Host:
         except Exception as error:  # noqa: BLE001 - whatever a terminal raises, it did not connect
             return bool(self._fail(False, _INIT, f"{type(error).__name__}: {error}"))
 
-    def _answer_awaited(self, worker: WorkerProcess, patience: float) -> tuple[Any, ...] | None:
+    def _answer_awaited(self, worker: Peer, patience: float) -> tuple[Any, ...] | None:
         """Return the awaited answer; None, with `last_error`, if it is not there yet or never."""
         awaited = self._awaited
         if awaited is None:
@@ -285,7 +320,7 @@ class Host:
             answer = worker.answer(awaited.number, min(patience, awaited.until))
         except EndedError:
             self._bury(worker)
-            why = f"IPC initialize failed, the worker ended: {worker.why}"
+            why = f"IPC initialize failed, the {self._noun} ended: {worker.why}"
             self._fail(None, _INIT, why)
             return None
         if answer is not None:
@@ -327,15 +362,15 @@ class Host:
             if not worker.gone.wait(DEATH_WAIT):
                 self._say("ERROR", f"the terminal's worker {worker.pid} does not die")
 
-    def _bury(self, worker: WorkerProcess) -> None:
+    def _bury(self, worker: Peer) -> None:
         """Note how a worker ended, once."""
         if worker is not self._worker or not worker.gone.is_set():
             return
         self._worker = self._awaited = None
         if not worker.killed:
             self._parting.ended(worker.ended_at - worker.began_at, worker.ended_at)
-        if not self._closed:
-            self._say("WARNING", f"the terminal's worker {worker.pid} is gone: {worker.why}")
+        if not self._closed and worker.pid is not None:  # of one that never ran `initialize` tells
+            self._say("WARNING", f"the terminal's {self._noun} {worker.pid} is gone: {worker.why}")
         self._on_ended(worker.notes)
 
     def _say(self, level: str, text: str) -> None:
@@ -344,7 +379,7 @@ class Host:
                 self._log(level, text)
 
 
-def _surely_gone(worker: WorkerProcess, call: str) -> bool:
+def _surely_gone(worker: Peer, call: str) -> bool:
     """Wait for a killed worker's end: an order's for as long as it takes, others' a while.
 
     An order's permit must not be left while the order may still go out from here.

@@ -15,7 +15,7 @@ byte of the request has left, or when the worker looked and did not send.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from terminals.protocol import Moment, Permit, Rates, Request
@@ -30,9 +30,10 @@ from terminals.structs import (
     TradeOrder,
     TradePosition,
 )
-from terminals.worker.host import CALL_TIMEOUT, CONNECT_TIMEOUT, SUCCESS, Expected, Host
+from terminals.worker.host import CALL_TIMEOUT, CONNECT_TIMEOUT, SUCCESS, Expected, Host, Peer
+from terminals.worker.parting import Parting
 from terminals.worker.plan import Plan
-from terminals.worker.process import Log
+from terminals.worker.process import Log, WorkerProcess
 
 SHUTDOWN_WAIT: Final = 3.0  # seconds; a stop must not wait for a terminal that hangs
 
@@ -51,13 +52,17 @@ class WorkerTerminal:
         call_timeout: float = CALL_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         log: Log | None = None,
+        spawn: Callable[[Plan, Log], Peer] = WorkerProcess,
+        noun: str = "worker",
+        parting: Parting | None = None,
     ) -> None:
         """Start nothing yet: `start` or `initialize` does.
 
         `call_timeout` is how long any call may take, in seconds;
         `connect_timeout` how long the start, and then connecting, may take
         over several calls of `initialize`. `log(level, text)` is told of starts
-        and ends. Raises Invalid for a time that is not above 0.
+        and ends. `spawn`, `noun` and `parting` are those of `Host`. Raises
+        Invalid for a time that is not above 0.
         """
         self.name = plan.kind
         self.real = plan.real
@@ -70,6 +75,9 @@ class WorkerTerminal:
             log=log,
             begun=self._begun,
             ended=self._ended,
+            spawn=spawn,
+            noun=noun,
+            parting=parting,
         )
 
     def __repr__(self) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from defence.errors import Invalid
-from terminals.sim.faults import Fault
+from terminals.sim.faults import Fault, plain_fault
 
 NATIVE: Final = "native"
 SIMULATED: Final = "simulated"
+IDEAL_TERMS: Final = "ideal"
 KINDS: Final = (NATIVE, SIMULATED)
 
 
@@ -87,6 +88,7 @@ def simulated_plan(
     faults: Sequence[Fault] = (),
     reload_state: bool = False,
     demo: bool = False,
+    conditions: str = IDEAL_TERMS,
     login: int | None = None,
     password: str | None = None,
     server: str | None = None,
@@ -95,6 +97,7 @@ def simulated_plan(
 
     `seed` and `start` (market time in epoch seconds) are those of generated
     prices; recorded ones are read in the worker from the files in `prices`.
+    `conditions` is a name that `terminals.sim.conditions` knows.
     """
     return Plan(
         SIMULATED,
@@ -108,13 +111,9 @@ def simulated_plan(
             "faults": [plain_fault(fault) for fault in faults],
             "reload_state": reload_state,
             "demo": demo,
+            "conditions": conditions,
             "login": login,
             "password": password,
             "server": server,
         },
     )
-
-
-def plain_fault(fault: Fault) -> dict[str, Any]:
-    """Return a fault as `terminals.sim.faults.fault_from` reads it."""
-    return {one.name: getattr(fault, one.name) for one in fields(Fault)}

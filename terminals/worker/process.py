@@ -1,10 +1,9 @@
 """One child process, from its start to its end; a worker is one of these after another.
 
-Three threads belong to it, and end with it. One starts the process, waits for
+Two or three threads belong to it, and end with it. One starts the process, waits for
 its end and reaps it: it must be the one that starts it, because Linux sends
-the parent-death signal when the starting THREAD ends (ties.py). One reads
-answers, one reads what the child prints. Whoever asks waits on a queue, so a
-deadline or `kill` reaches him on every system, even if the pipe says nothing.
+the parent-death signal when the starting THREAD ends (ties.py). One reads what
+the child prints; a third reads answers, where whoever asks cannot (hearing.py).
 """
 
 from __future__ import annotations
@@ -20,12 +19,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from defence.errors import Invalid, TerminalRefused
-from terminals.worker.frames import HEAD_SIZE, Frames, frame
+from terminals.worker.frames import HEAD_SIZE, frame
 from terminals.worker.goods import check_note
+from terminals.worker.hearing import (
+    CAN_POLL,
+    DRAIN,
+    Answer,
+    EndedError,
+    Hearing,
+    Polled,
+    Threaded,
+)
 from terminals.worker.murmur import Murmur
 from terminals.worker.plan import Plan
 
@@ -38,9 +45,6 @@ _BOOT: Final = (
     "from terminals.worker.child import main; sys.exit(main(sys.argv[2:]))"
 )
 _LIBRARIES: Final = ("msgpack", "numpy", "MetaTrader5")
-_PIECE: Final = 65_536
-_LARGEST_PIECE: Final = 1 << 20
-_DRAIN: Final = 0.5  # seconds for what the process still said before it ended
 # Bytes of a frame. No more than any system's pipe holds (4 KB on Windows, and on
 # Linux for a user who has many), and one is under way at most: no write waits.
 _REQUEST_LIMIT: Final = 4096
@@ -68,7 +72,9 @@ class WorkerProcess:
         self.began_at = time.monotonic()
         self._plan = plan
         self._murmur = Murmur(log, plan.secrets)
-        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._hearing: Hearing | None = None
+        self._log_reader: threading.Thread | None = None
+        self._begun = threading.Event()  # there is somebody to hear, or never will be
         self._asked = {0}  # numbers without an answer; the first message has 0
         self._lock = threading.Lock()  # of the process's life; held for moments only
         self._pipe = threading.Lock()  # of the pipe to it; a write may wait, so `kill` needs it not
@@ -89,26 +95,24 @@ class WorkerProcess:
             process = self._process
             if process is None or process.stdin is None or process.stdin.closed:
                 return False
+            if self._hearing is None or self._hearing.deaf():
+                return False
             self._asked.add(message[0])
             return _write(process.stdin.fileno(), data)
 
-    def answer(self, number: int, until: float) -> tuple[Any, ...] | None:
+    def answer(self, number: int, until: float) -> Answer | None:
         """Return the answer with this number, None if there is none `until` (monotonic).
 
         Raises EndedError if the process has ended.
         """
+        if self._hearing is None and not self._begun.wait(max(0.0, until - time.monotonic())):
+            return None
+        if self._hearing is None:
+            raise EndedError(self.why)
         while True:
-            left = until - time.monotonic()
-            try:
-                found = self._answers.get(timeout=left) if left > 0 else self._answers.get_nowait()
-            except Empty:
-                return None
-            if found is None:
-                self._answers.put(None)  # for whoever asks next
-                raise EndedError(self.why)
-            if found[0] == number:  # another one answers a call that was given up
-                answer: tuple[Any, ...] = found
-                return answer
+            found = self._hearing.get(until)
+            if found is None or found[0] == number:  # another answers a call that was given up
+                return found
 
     # -- used by anybody
 
@@ -125,13 +129,30 @@ class WorkerProcess:
                 with suppress(OSError):  # it has just ended by itself
                     process.kill()
 
+    def runs_no_more(self, within: float) -> bool:
+        """Whether it has ended, after so many seconds at most."""
+        return self._exited.wait(within)
+
+    def take(self, message: Any) -> Answer | None:
+        """Return an answer that was asked for; keep a note. Raises Invalid for anything else."""
+        if not isinstance(message, tuple) or not message:
+            raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
+        if message[0] is None and len(message) == 3:
+            # One place a name, of two that there are: notes cannot pile up.
+            self.notes[check_note(message[1], message[2])] = message[2]
+            return None
+        if len(message) == 5 and type(message[0]) is int and message[0] in self._asked:
+            self._asked.discard(message[0])  # one answer a question: they cannot either
+            return message
+        raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
+
     def hang_up(self) -> None:
         """Close the pipe to it, which asks it to end; not under a write that waits."""
         if self._process is not None:
             self._close_pipe(self._process)
 
     def _close_pipe(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stdin is not None and self._pipe.acquire(timeout=_DRAIN):
+        if process.stdin is not None and self._pipe.acquire(timeout=DRAIN):
             try:
                 with suppress(OSError):
                     process.stdin.close()
@@ -145,52 +166,55 @@ class WorkerProcess:
         try:
             process = self._spawn()
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
-            self._over(f"it could not be started: {error}")
+            with self._lock:
+                self._over(f"it could not be started: {error}")
             return
-        helpers: list[threading.Thread] = []
         try:
-            self._use(process, helpers)
+            self._use(process)
         except Exception as error:  # noqa: BLE001 - no thread, no descriptor, no frame to be had
-            self._give_up(process, helpers, error)
+            self._give_up(process, error)
         finally:
-            self._see_off(process, helpers)
+            self._see_off(process)
 
-    def _use(self, process: subprocess.Popen[bytes], helpers: list[threading.Thread]) -> None:
+    def _use(self, process: subprocess.Popen[bytes]) -> None:
         """Listen to it, let others use it, and send the first message."""
         if sys.platform == "win32":
             self._job = self._tie(int(process._handle))  # type: ignore[attr-defined] # noqa: SLF001
-        for name, work in (
-            ("dtms-worker-answers", self._read),
-            ("dtms-worker-log", self._hear),
-        ):
-            helper = threading.Thread(target=work, args=(process,), name=name, daemon=True)
-            helper.start()
-            helpers.append(helper)
+        stdout, stderr = process.stdout, process.stderr
+        assert stdout is not None and stderr is not None  # noqa: S101, PT018 - both are pipes
+        self._hearing = (Polled if CAN_POLL else Threaded)(stdout, self)
+        murmur = threading.Thread(
+            target=self._murmur.drain, args=(stderr,), name="dtms-worker-log", daemon=True
+        )
+        murmur.start()
+        self._log_reader = murmur
         with self._lock:
             self._process = process
             self.pid = process.pid
             if self.killed:
                 process.kill()
+        self._begun.set()
         self._greet()
 
-    def _give_up(
-        self, process: subprocess.Popen[bytes], helpers: list[threading.Thread], error: Exception
-    ) -> None:
+    def _give_up(self, process: subprocess.Popen[bytes], error: Exception) -> None:
         """Kill it, and close what nobody reads."""
         with self._lock:
             self.why = self.why or f"it could not be used: {error}"
             with suppress(OSError):  # it has just ended by itself
                 process.kill()
-        for unread in (process.stdout, process.stderr)[len(helpers) :]:
-            if unread is not None:
-                unread.close()
+        if self._hearing is None and process.stdout is not None:
+            process.stdout.close()
+        if self._log_reader is None and process.stderr is not None:
+            process.stderr.close()
 
-    def _see_off(self, process: subprocess.Popen[bytes], helpers: list[threading.Thread]) -> None:
+    def _see_off(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for its end, and for what it still said; reap it; tell."""
         _await_exit(process)
         self._exited.set()
-        for helper in helpers:
-            helper.join(_DRAIN)
+        if self._hearing is not None:
+            self._hearing.close()
+        if self._log_reader is not None:
+            self._log_reader.join(DRAIN)
         if sys.platform == "win32" and self._job is not None:
             from terminals.worker.job import untie
 
@@ -198,22 +222,16 @@ class WorkerProcess:
         self._close_pipe(process)
         with self._lock:
             status = process.wait()
-            self._over_with(_how(status) + self._murmur.last)
+            self._over(_how(status) + self._murmur.last)
+        if self._hearing is not None:
+            self._hearing.over()
 
     def _over(self, how: str) -> None:
-        with self._lock:
-            self._over_with(how)
-
-    def _over_with(self, how: str) -> None:
-        """Let everybody see that it is gone; who sees it sees why. The caller has the lock."""
+        """Let everybody see that it is gone; who sees it sees why."""
         self.why = self.why or how
         self.ended_at = time.monotonic()
         self.gone.set()
-        self._answers.put(None)
-
-    def _hear(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stderr is not None:
-            self._murmur.drain(process.stderr)
+        self._begun.set()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         python = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT]
@@ -255,45 +273,6 @@ class WorkerProcess:
             _write(pipe, hello)
         finally:
             os.close(pipe)
-
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
-        """Hand answers on until the pipe ends."""
-        stream = process.stdout
-        if stream is None:
-            return
-        frames, pipe = Frames(), stream.fileno()
-        try:
-            while piece := os.read(pipe, min(_LARGEST_PIECE, max(_PIECE, frames.missing))):
-                for message in frames.feed(piece):
-                    self._take(message)
-            if frames.begun:
-                self.kill("it ended in the middle of an answer")
-        except Invalid as damage:
-            self.kill(f"its answer is damaged: {damage}")
-        except OSError as error:
-            self.kill(f"its pipe failed: {error}")
-        else:
-            # A process that has closed its pipe can answer nobody any more.
-            if not self._exited.wait(_DRAIN):
-                self.kill("it closed its pipe")
-        with suppress(OSError):
-            stream.close()
-
-    def _take(self, message: Any) -> None:
-        if not isinstance(message, tuple) or not message:
-            raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
-        if message[0] is None and len(message) == 3:
-            # One place a name, of two that there are: notes cannot pile up.
-            self.notes[check_note(message[1], message[2])] = message[2]
-        elif len(message) == 5 and type(message[0]) is int and message[0] in self._asked:
-            self._asked.discard(message[0])  # one answer a question: they cannot either
-            self._answers.put(message)
-        else:
-            raise Invalid(f"holds no answer: {message!r:.80}", field="frame")
-
-
-class EndedError(Exception):
-    """The process has ended; the text says why."""
 
 
 def _await_exit(process: subprocess.Popen[bytes]) -> None:

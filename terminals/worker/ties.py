@@ -9,10 +9,13 @@ only a worker that hangs with the GIL held stays until its call returns.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
-from typing import Final
+import time
+from typing import Final, Protocol
 
+_LOOK_EVERY: Final = 0.25  # seconds
 _PR_SET_PDEATHSIG: Final = 1
 ORPHANED: Final = 70  # exit status of a worker whose guard was gone before it had begun
 
@@ -32,6 +35,47 @@ def die_with(parent: int) -> None:
             print(f"no parent-death signal: {reason}", file=sys.stderr, flush=True)  # noqa: T201
     if sys.platform != "win32" and os.getppid() != parent:
         os._exit(ORPHANED)
+
+
+class Busy(Protocol):
+    """Who reads the pipe when not busy."""
+
+    busy: bool
+
+
+def end_with(pipe: int, reader: Busy) -> None:
+    """End this process when the other end of `pipe` is closed, also while a call hangs.
+
+    For a thread of its own; it never returns. It reads nothing: the process's
+    main thread does.
+    """
+    if sys.platform == "win32":
+        _end_with_handle(pipe, reader)
+    else:
+        poll = select.poll()
+        poll.register(pipe, 0)  # only the end is asked for, and always told
+        poll.poll()
+    os._exit(0)
+
+
+def _end_with_handle(pipe: int, reader: Busy) -> None:
+    """Look now and then, as Windows cannot wait for a pipe's end.
+
+    Not while the main thread reads: a look would wait for that read, which
+    sees the end by itself.
+    """
+    if sys.platform == "win32":
+        import _winapi
+        import msvcrt
+
+        handle = msvcrt.get_osfhandle(pipe)
+        while True:
+            time.sleep(_LOOK_EVERY)
+            try:
+                if reader.busy:
+                    _winapi.PeekNamedPipe(handle, 0)
+            except OSError:
+                return
 
 
 def outlive_signals() -> None:

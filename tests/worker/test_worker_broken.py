@@ -16,6 +16,7 @@ from worker_kit import LONG, InCall, Workers, alive, children, connect, stopped,
 
 from defence.errors import Invalid, TerminalRefused
 from terminals.worker import host, process
+from terminals.worker.hearing import CAN_POLL
 from terminals.worker.office import SimulatedWorker
 
 RECEIVE, TIMEOUT = -10_002, -10_005
@@ -45,6 +46,12 @@ GREETS = "answer()\n"
 SLEEPS = "time.sleep(600)\n"
 
 
+@pytest.fixture(params=["polled", "threaded"], autouse=True)
+def hearing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks reads the pipe, or a thread does, as it must on Windows."""
+    monkeypatch.setattr(process, "CAN_POLL", request.param == "polled" and CAN_POLL)
+
+
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let the next children do what a text says, after those of `CHILD`."""
@@ -56,6 +63,10 @@ def started(workers: Workers, **options: Any) -> SimulatedWorker:
     terminal = workers.make(**options)
     terminal.start()
     return terminal
+
+
+def thread_names(prefix: str) -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith(prefix)]
 
 
 STARTS = GREETS + "answer(5.0)\n"
@@ -120,12 +131,24 @@ def test_what_nobody_asked_for_is_damage_and_does_not_pile_up(
     until(lambda: terminal._host._worker is not None)
     worker = terminal._host._worker
     assert worker is not None
-    assert worker.gone.wait(LONG)
+    until(lambda: out.over)
+    until(lambda: terminal.account_info() is None and worker.gone.is_set())
     assert worker.killed
     assert "its answer is damaged" in worker.why
     assert worker.notes.keys() <= {"faults", "market_time"}
-    assert worker._answers.qsize() <= 3
-    until(lambda: out.over)
+    until(lambda: not thread_names("dtms-worker"))
+
+
+def test_one_who_never_stops_talking_lets_no_deadline_pass(
+    workers: Workers, child: Callable[[str], None]
+) -> None:
+    child(STARTS + "while True: say(None, 'market_time', 5.0)\n")
+    terminal = workers.make(call_timeout=0.5)
+    terminal.start()
+    began = time.monotonic()
+    assert terminal.account_info() is None
+    assert 0.4 < time.monotonic() - began < 5.0
+    assert terminal.last_error()[0] == TIMEOUT
 
 
 @pytest.mark.parametrize(

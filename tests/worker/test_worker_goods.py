@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections import namedtuple
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defence.errors import Conflict, DtmsError, Invalid, NotFound, TerminalRefused
 from terminals import structs
@@ -123,6 +126,55 @@ def test_a_field_that_is_missing_is_missed_and_not_nought() -> None:
 def test_a_row_of_a_type_that_c_has_made() -> None:
     found = Border().carry("symbol_info_tick", time.gmtime(0))
     assert (found.tm_year, found.tm_yday) == (1970, 1)
+
+
+WHOLE = st.integers(-(2**63), 2**64 - 1)
+CELL = st.one_of(WHOLE, st.floats(), st.text(max_size=5), st.booleans(), st.none())
+COLUMN = st.one_of(*(st.lists(one, min_size=3, max_size=3) for one in (WHOLE, st.floats(), CELL)))
+
+
+def shown(value: Any) -> Any:
+    """A value and its type; numbers by the bits of a float, as those of one column become alike."""
+    if isinstance(value, int | float):
+        return struct.pack("d", value) if abs(value) < 2**53 or value != value else float(value)
+    return type(value), value
+
+
+@given(st.lists(COLUMN, min_size=19, max_size=19))
+def test_columns_of_any_values(columns: list[list[Any]]) -> None:
+    kind = structs.TradePosition
+    rows = tuple(kind(tuple(row)) for row in zip(*columns, strict=True))
+    found = Border().carry("positions_get", rows)
+    assert [[shown(one) for one in row] for row in found] == [[shown(o) for o in r] for r in rows]
+    for old, new in zip(columns, zip(*found, strict=True), strict=True):
+        if len(set(map(type, old))) == 1:
+            assert list(map(type, new)) == list(map(type, old))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ((1, 2), (3,)),
+        ((1,), (2,), (3,)),
+        ((1,),),
+        (msgpack.ExtType(2, b"1234567"), (1,)),
+        (msgpack.ExtType(3, b"12345678" * 2), (1,)),
+        (msgpack.ExtType(4, b"12345678"), (1,)),
+        ("a", "b"),
+        (5, (1,)),
+    ],
+)
+def test_columns_that_are_none(columns: Any) -> None:
+    border = Unpacking()
+    border.learn("positions_get", (("ticket", "symbol"), None))
+    assert border.unpack("positions_get", (msgpack.ExtType(3, b"\1" + b"\0" * 7), ("a",)))
+    with pytest.raises(Invalid, match="no answer of positions_get"):
+        border.unpack("positions_get", columns)
+
+
+def test_rows_of_several_lengths_are_not_sent() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Packing().pack("positions_get", ((1, 2), (1,)))
 
 
 def test_the_type_may_change_while_it_runs() -> None:

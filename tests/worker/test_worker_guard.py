@@ -23,11 +23,10 @@ from actors.simulated import SimulatedRuntime
 from defence.errors import Invalid, StartRefused, TerminalRefused
 from supervisors import Guard, Settings, Trade, house
 from supervisors.terminal_choice import make_terminal
-from terminals.sim.faults import Effect, Fault
+from terminals.sim.faults import Effect, Fault, plain_fault
 from terminals.worker import process
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.office import SimulatedWorker
-from terminals.worker.plan import plain_fault
 
 Make = Callable[..., tuple[Guard, SimulatedWorker]]
 

@@ -22,13 +22,21 @@ STAND_IN = Path(__file__).parent / "stand_in"
 Native = Callable[..., WorkerTerminal]
 
 
+def executable(folder: Path, behaviour: str) -> Path:
+    """Return a terminal for the stand-in, which behaves as its folder is called."""
+    place = folder / behaviour
+    place.mkdir(exist_ok=True)
+    (place / "terminal64.exe").touch()
+    return place / "terminal64.exe"
+
+
 @pytest.fixture
-def native(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Native]:
+def native(workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Native]:
     """Make hosted native terminals that behave as they are called."""
     monkeypatch.syspath_prepend(str(STAND_IN))
 
     def make(behaviour: str = "", call_timeout: float = LONG, **options: Any) -> WorkerTerminal:
-        plan = native_plan(path=Path("/") / behaviour, **options)
+        plan = native_plan(path=executable(tmp_path, behaviour or "well"), **options)
         made = WorkerTerminal(plan, call_timeout=call_timeout, log=workers.log)
         workers.made.append(made)
         return made
@@ -97,7 +105,7 @@ def test_a_call_that_holds_the_gil_for_ever_stops_only_its_worker(native: Native
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-def test_it_dies_with_a_killed_guard_also_with_the_gil_held() -> None:
+def test_it_dies_with_a_killed_guard_also_with_the_gil_held(tmp_path: Path) -> None:
     host = python(
         f"""
 import sys, threading, time
@@ -105,7 +113,7 @@ sys.path.insert(0, {str(STAND_IN)!r})
 from pathlib import Path
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.plan import native_plan
-terminal = WorkerTerminal(native_plan(path=Path("/gil")))
+terminal = WorkerTerminal(native_plan(path=Path({str(executable(tmp_path, "gil"))!r})))
 assert terminal.initialize()
 threading.Thread(target=terminal.positions_get, daemon=True).start()
 time.sleep(0.2)

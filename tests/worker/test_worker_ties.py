@@ -312,10 +312,11 @@ def test_a_log_that_fails_is_the_host_s() -> None:
     Murmur(log)._line(b"said")
 
 
-@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize(("polls", "nth"), [(True, 1), (False, 1), (False, 2)])
 def test_without_threads_no_process_is_left(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch, nth: int
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, polls: bool, nth: int
 ) -> None:
+    monkeypatch.setattr(process, "CAN_POLL", polls)
     before, starts, begin = children(), [0], threading.Thread.start
 
     def start(thread: threading.Thread) -> None:

@@ -1,7 +1,7 @@
 # ruff: noqa: N999 - the package has this name
 """A stand-in for the official package, of a version that has never been: more fields, other order.
 
-It is loaded in a worker only. `path` of `initialize` says how it behaves.
+It is loaded in a worker only. The folder of `path` says how it behaves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
 
 _state: dict[str, Any] = {"error": (-10004, "No IPC connection"), "path": "", "sent": 0}
@@ -41,7 +42,7 @@ def _ok(value: Any) -> Any:
 
 
 def initialize(**options: Any) -> bool:
-    _state["path"] = mode = options.get("path", "").rpartition("/")[2]
+    _state["path"] = mode = Path(options["path"]).parent.name
     if mode == "refuses":
         _state["error"] = (-6, "Terminal: Authorization failed")
         return False
