@@ -14,9 +14,11 @@ from actors.life import ResetBudget, RestartChild, StrikeChild
 from actors.mailbox import Lane
 from actors.messages import (
     Acknowledge,
+    ClearFaults,
     Command,
     Flatten,
     Freeze,
+    InjectFault,
     ListPoison,
     NotePoison,
     Raise,
@@ -34,6 +36,7 @@ from defence.errors import Conflict, DtmsError, Fault, Forbidden, Invalid, NotFo
 from defence.poison import public_poison
 from storage.audit import AuditStore
 from storage.audited import AuditEntry, ControlState
+from terminals.sim.faults import fault_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,8 @@ class Admin(GuardActor):
             "shutdown": self._shutdown,
             "kill": self._strike,
             "hang": self._strike,
+            "fault": self._fault,
+            "clear-faults": self._clear_faults,
         }
 
     def on_start(self) -> None:
@@ -186,13 +191,7 @@ class Admin(GuardActor):
         return self.forward(ROOT, ResetBudget(self._child(message), message.by, message.id))
 
     def _strike(self, message: Command) -> Forwarded:
-        if not self._settings.chaos:
-            raise Forbidden(
-                f"{message.command} is for chaos tests",
-                field="command",
-                value=message.command,
-                remedy="start the guard with --chaos",
-            )
+        self._must_be_chaos(message)
         seconds = message.arguments.get("seconds")
         if seconds is not None and (
             isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0
@@ -205,6 +204,25 @@ class Admin(GuardActor):
             message.id,
         )
         return self.forward(ROOT, strike)
+
+    def _fault(self, message: Command) -> Forwarded:
+        """Straight to the connector, whose terminal it is."""
+        self._must_be_chaos(message)
+        entry = {name: value for name, value in message.arguments.items() if name != "why"}
+        return self.forward(CONNECTOR, InjectFault(fault_from(entry)))
+
+    def _clear_faults(self, message: Command) -> Forwarded:
+        self._must_be_chaos(message)
+        return self.forward(CONNECTOR, ClearFaults())
+
+    def _must_be_chaos(self, message: Command) -> None:
+        if not self._settings.chaos:
+            raise Forbidden(
+                f"{message.command} is for chaos tests",
+                field="command",
+                value=message.command,
+                remedy="start the guard with --chaos",
+            )
 
     def _pause(self, message: Command) -> Forwarded:
         return self._set_control(message, paused=True)

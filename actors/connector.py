@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
 
 from actors.actor import Context, Forwarded, GuardActor
 from actors.events import Kind
@@ -12,6 +12,7 @@ from actors.flattening import Flattening
 from actors.life import Answer
 from actors.mailbox import Lane, Letter
 from actors.messages import (
+    ClearFaults,
     Connect,
     Enlist,
     EnlistMany,
@@ -21,6 +22,7 @@ from actors.messages import (
     FlattenLate,
     FlattenOn,
     Freeze,
+    InjectFault,
     LookUpHistory,
     Reconcile,
     Register,
@@ -30,6 +32,7 @@ from actors.messages import (
 from actors.names import RECOVERY, REGISTRY
 from actors.runtime import Timer
 from actors.sending import Sending
+from actors.terminal_news import Build, TerminalNews
 from defence.broker import (
     Account,
     Glance,
@@ -39,7 +42,9 @@ from defence.broker import (
     Unknown,
 )
 from defence.errors import BrokerUnknown, DtmsError, Fault, StartRefused, TerminalRefused
+from defence.newest import NewestQuotes
 from defence.orders import Intent, Outcome
+from terminals.constants import RES_E_AUTH_FAILED, RES_E_INVALID_VERSION
 from terminals.glancing import Pace, glance
 from terminals.order_fates import Expected, with_order_fates
 from terminals.protocol import Terminal
@@ -50,8 +55,23 @@ from terminals.reading import (
     take_snapshot,
     terminal_state_of,
 )
+from terminals.sim.faults import plain_fault
+from terminals.spoiling import spoilable
 
-AUTHORIZATION_FAILED = -6  # last_error; trying again with the same credentials is no use
+# By `last_error`, when trying again is no use before a person has changed something:
+# what it means, the setting that it is about, and what to do.
+_FOR_GOOD: Final = {
+    RES_E_AUTH_FAILED: (
+        "the terminal refused the login",
+        "login",
+        "check login, password and server",
+    ),
+    RES_E_INVALID_VERSION: (
+        "the terminal and its Python package do not fit",
+        "terminal",
+        "pip install --upgrade MetaTrader5, and let the terminal update itself",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +79,8 @@ class ConnectorSettings:
     """How the terminal is reached. Times in seconds.
 
     `admit_account` is called with the account before anything is changed; it
-    raises `StartRefused` if the guard must not run on it.
+    raises `StartRefused` if the guard must not run on it. `build` outlives an
+    incarnation.
     """
 
     terminal: Callable[[], Terminal]
@@ -67,6 +88,7 @@ class ConnectorSettings:
     retry_first: float = 0.5
     retry_limit: float = 15.0
     retry_jitter: float = 0.25
+    build: Build = field(default_factory=Build)
 
 
 class MT5Connector(GuardActor):
@@ -85,15 +107,15 @@ class MT5Connector(GuardActor):
         self._lost: str | None = None
         self._reconnecting = False
         self._next_try: Timer | None = None
-        # A later incarnation says it anew, whatever its forerunner said last.
-        self._cannot_act: str | None = None if context.incarnation == 1 else ""
-        self._seen: dict[str, Quote] = {}
+        self._news = TerminalNews(self, settings.build)
+        self._quotes = NewestQuotes()
         self._terminal: Terminal | None = None
         self._sending = Sending(
             self,
             terminal=lambda: self.terminal,
             account=lambda: self._account,
             symbols=self._symbols,
+            news=self._news,
         )
         self._flattening = Flattening(self, look=self._look_for_ops, send=self._send_for_ops)
 
@@ -132,6 +154,12 @@ class MT5Connector(GuardActor):
             case Freeze():
                 self._sending.frozen = f"frozen by {message.by}" if message.frozen else None
                 return {"frozen": message.frozen}
+            case InjectFault():
+                spoilable(self.terminal).add_fault(message.fault)
+                return {"injected": plain_fault(message.fault)}
+            case ClearFaults():
+                spoilable(self.terminal).clear_faults()
+                return {"cleared": True}
             case Flatten():
                 return self._flattening.begin(message, self.terminal)
             case FlattenLate():
@@ -201,12 +229,9 @@ class MT5Connector(GuardActor):
         """Return why it is not connected, None if it is; raises `StartRefused` for good."""
         if not self.terminal.initialize():
             code, text = self.terminal.last_error()
-            if code == AUTHORIZATION_FAILED:
-                raise TerminalRefused(
-                    f"the terminal refused the login: {text} ({code})",
-                    field="login",
-                    remedy="check login, password and server",
-                )
+            if code in _FOR_GOOD:
+                what, field, remedy = _FOR_GOOD[code]
+                raise TerminalRefused(f"{what}: {text} ({code})", field=field, remedy=remedy)
             return f"{text} ({code})"
         state, account = terminal_state_of(self.terminal), account_of(self.terminal)
         if isinstance(state, Unknown):
@@ -228,6 +253,7 @@ class MT5Connector(GuardActor):
             real=self.terminal.real,
             build=state.build,
         )
+        self._tell_news(account, state)
         return None
 
     def _retry(self, problem: str) -> None:
@@ -271,10 +297,11 @@ class MT5Connector(GuardActor):
             self._note_unread(read)
             return read
         self._note_read(read.account, read.terminal)
-        quotes = {name: self._dated(quote) for name, quote in read.quotes.items()}
+        quotes = self._dated(read.quotes)
         self._pace.open = len(read.open_positions())
         self.emit(Kind.SNAPSHOT, positions=self._pace.open, equity=read.account.equity)
-        return replace(read, quotes=quotes)
+        news = self._news
+        return replace(read, quotes=quotes, refusal=news.refusal, probing=news.probing)
 
     def _enlist(self, asked: Sequence[Enlist | EnlistMany]) -> list[object]:
         """Look once for all that is asked, and hand the askers on to the registry."""
@@ -309,7 +336,7 @@ class MT5Connector(GuardActor):
             self._note_unread(read)
             return read
         self._note_read(read.account, read.terminal)
-        quotes = {name: self._dated(quote) for name, quote in read.quotes.items()}
+        quotes = self._dated(read.quotes)
         return replace(read, quotes=quotes)
 
     def _note_unread(self, unknown: Unknown) -> None:
@@ -319,20 +346,14 @@ class MT5Connector(GuardActor):
     def _note_read(self, account: Account, terminal: TerminalState) -> None:
         self._note_lost(None)
         self._account = account
-        self._note_permission(account, terminal)
+        self._tell_news(account, terminal)
 
-    def _dated(self, quote: Quote) -> Quote:
-        """Note since when, on our clock, the quote has not moved: the broker's clock is its own."""
-        before = self._seen.get(quote.symbol)
-        same = before is not None and (before.bid, before.ask, before.time) == (
-            quote.bid,
-            quote.ask,
-            quote.time,
-        )
-        if before is None or not same:
-            before = replace(quote, seen_at=self.clock.wall())
-            self._seen[quote.symbol] = before
-        return before
+    def _tell_news(self, account: Account, state: TerminalState) -> None:
+        self._news.read(account, state, self.terminal.name, real=self.terminal.real)
+
+    def _dated(self, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
+        now = self.clock.wall()
+        return {name: self._quotes.follow(quote, now) for name, quote in quotes.items()}
 
     def _reconnect_if_gone(self) -> None:
         if self._reconnecting:
@@ -340,18 +361,6 @@ class MT5Connector(GuardActor):
         state = terminal_state_of(self.terminal)
         if isinstance(state, Unknown) or not state.connected:
             self._connect_later(self._settings.retry_first)
-
-    def _note_permission(self, account: Account, terminal: TerminalState) -> None:
-        reason = None
-        if not terminal.trade_allowed:
-            reason = "trading by programs is switched off in the terminal (Algo Trading button)"
-        elif not account.trade_allowed:
-            reason = "the broker lets this login look, not trade (investor password?)"
-        elif not account.trade_expert:
-            reason = "the broker does not let programs trade on this account"
-        if reason != self._cannot_act:
-            self._cannot_act = reason
-            self.emit(Kind.CANNOT_ACT, reason=reason)
 
     def _histories(self, identifiers: tuple[int, ...]) -> object:
         if self._account is None:

@@ -16,6 +16,7 @@ from defence.broker import Empty, Glance, History, Known, Snapshot, Unknown
 from defence.history import Query
 from defence.orders import Intent, Outcome
 from defence.trade import Trade, TradeRecord
+from terminals.sim.faults import Fault
 
 
 class Journey:
@@ -93,6 +94,18 @@ class Freeze:
     frozen: bool
     by: str
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InjectFault:
+    """Let something go wrong at the simulated terminal (chaos)."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFaults:
+    """Let nothing go wrong at the simulated terminal any more (chaos)."""
 
 
 @dataclass(frozen=True, slots=True)

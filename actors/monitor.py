@@ -33,6 +33,7 @@ from defence.broker import Position, Snapshot, Unknown
 from defence.orders import Intent
 from defence.outcomes import predates
 from defence.pace import next_interval
+from defence.permission import why_cannot_act
 from defence.policy import decide, intent_of
 from defence.rules import Rules
 from defence.trade import TradeRecord
@@ -218,7 +219,9 @@ class Monitor(GuardActor):
         cannot_act: str | None,
     ) -> None:
         control = self._control
-        armed = control.mode == ARMED and not control.paused and cannot_act is None
+        probing = self._snapshot is not None and self._snapshot.probing
+        able = cannot_act is None or probing
+        armed = control.mode == ARMED and not control.paused and able
         if intents and not armed and not control.paused:
             self.tell(REGISTRY, Would(tuple(intents)))
         bases = {trade.identifier: trade.revision for trade in observed.trades}
@@ -282,21 +285,27 @@ class Monitor(GuardActor):
         return not -1.0 <= self.clock.wall() - snapshot.asked_at <= OLDEST_LOOK
 
     def _cannot_act(self, snapshot: Snapshot) -> str | None:
-        account, terminal = snapshot.account, snapshot.terminal
-        able = terminal.trade_allowed and account.trade_allowed and account.trade_expert
-        if able:
-            self._told_cannot_act = None
-        reason = None if able else "the terminal or the account refuses orders"
-        if reason != self._told_cannot_act and self._control.mode == ARMED:
+        reason = why_cannot_act(snapshot.account, snapshot.terminal) or snapshot.refusal
+        told, notice = self._told_cannot_act, None
+        if reason is not None and reason != told and self._control.mode == ARMED:
             self._told_cannot_act = reason
-            if reason is not None:
-                notice = Notice(
-                    key="cannot_act",
-                    severity=Severity.CRITICAL,
-                    title="The guard is armed but cannot act",
-                    text=f"{reason}. Trades are watched, no order is sent.",
-                )
-                self.tell(ALERT, Raise(notice))
+            notice = Notice(
+                key="cannot_act",
+                severity=Severity.CRITICAL,
+                title="The guard is armed but cannot act",
+                text=f"{reason}. Trades are watched, no order is sent.",
+            )
+        elif reason is None and told is not None:
+            self._told_cannot_act = None
+            notice = Notice(
+                key="can_act",
+                severity=Severity.INFO,
+                title="The guard can act again",
+                text=f"Before: {told}.",
+                ends="cannot_act",
+            )
+        if notice is not None:
+            self.tell(ALERT, Raise(notice))
         return reason
 
     def _set_control(self, message: SetControl) -> object:

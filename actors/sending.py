@@ -8,8 +8,10 @@ from typing import Final
 from actors.actor import GuardActor
 from actors.messages import RecordOutcome
 from actors.names import MONITOR, REGISTRY
+from actors.terminal_news import TerminalNews
 from defence.broker import Account
 from defence.orders import LATEST, Intent, IntentKind, Outcome, OutcomeKind
+from defence.outcomes import CANNOT_ACT
 from terminals.lease import Lease, Permit
 from terminals.ordering import delete_pending, execute
 from terminals.protocol import Terminal
@@ -21,7 +23,9 @@ FUTURE: Final = 1.0  # seconds by which a clock that is being adjusted may go ba
 class Sending:
     """Carries out intents. `terminal` and `account` are those of the moment.
 
-    While `frozen` says why, no order that the guard decides goes out.
+    While `frozen` says why, no order that the guard decides goes out; nor
+    after a refusal of `news`, until it is tried again. A person's flatten is
+    tried all the same.
     """
 
     def __init__(
@@ -31,12 +35,14 @@ class Sending:
         terminal: Callable[[], Terminal],
         account: Callable[[], Account | None],
         symbols: SymbolCache,
+        news: TerminalNews,
     ) -> None:
         self.frozen: str | None = None
         self._owner = owner
         self._terminal = terminal
         self._account = account
         self._symbols = symbols
+        self._news = news
 
     def execute(self, intent: Intent) -> None:
         """Send a journalled order that the Monitor decided; tell the registry what became of it."""
@@ -49,8 +55,12 @@ class Sending:
             return
         decider = context.lease_of(MONITOR, intent.decided_by)
         age = owner.clock.wall() - intent.decided_at
+        refusal = None if self._news.probing else self._news.refusal
         if self.frozen is not None:
             self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, self.frozen))
+        elif refusal is not None:
+            # The first of a cycle's orders was refused: the others would be as well.
+            self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, f"{CANNOT_ACT}: {refusal}"))
         elif decider is None:
             detail = f"fenced: decided by monitor #{intent.decided_by}, which was replaced"
             self._tell(self._outcome(intent, OutcomeKind.NOT_SENT, detail))
@@ -65,6 +75,7 @@ class Sending:
             if letter is not None:
                 letter.attempted = True
             outcome = self._send(intent, context.lease, decider)
+            self._news.answered(outcome)
             context.points.reach("connector.after_send")
             self._tell(outcome)
 

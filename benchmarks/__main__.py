@@ -29,6 +29,9 @@ NAMES: Final = {
     "supervision": "deaths, hangs, asks, tells and starts, against raw pykka and Thespian",
     "soak": "ten virtual hours, then ten real minutes of kills: does anything grow?",
     "worker": "a hosted terminal: cost per call against the same one in the process; its death",
+    "simulator": "the simulated broker: ticks a second, calls in the process, generated prices",
+    "bridge": "a call over mt5linux, against the same in the process and mt5linux's own client",
+    "shared": "the broker as a process of its own: cost per call for a bot and for a guard",
     "history": "questions, commits and compaction at a million records, against a thousand",
 }
 

@@ -7,6 +7,7 @@ is judged here is only what can be wrong in the command line itself.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,8 +43,14 @@ COMMANDS: Final[Mapping[str, Spec]] = {
     "shutdown": Spec("stop the guard"),
     "kill": Spec("kill a child (with --chaos)", ("child",)),
     "hang": Spec("hang a child (with --chaos)", ("child",), ("seconds",)),
+    "fault": Spec("put a fault, as JSON, into the simulated terminal (with --chaos)", ("entry",)),
+    "clear-faults": Spec("end all faults of the simulated terminal (with --chaos)"),
 }
-_WRITTEN: Final = {"child": "CHILD", "done": "--done or --not-done"}
+_WRITTEN: Final = {
+    "child": "CHILD",
+    "entry": "FAULT",
+    "done": "--done or --not-done",
+}
 
 
 def arguments_of(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,13 +65,28 @@ def arguments_of(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)}"
         raise Usage(f"COMMAND: there is no command {command!r}; {hint}")
     given = {name: value for name, value in options.items() if value is not None}
+    if command == "fault" and "child" in given:
+        given["entry"] = given.pop("child")  # the word after the command
     for name in spec.needs:
         if name not in given and name != "confirm":
             raise Usage(f"{_shown(name)}: {command} needs it; see dtms ctl --help")
     for name, value in given.items():
         if name not in (*spec.needs, *spec.takes, "why"):
             raise Usage(f"{_shown(name)}: {command} takes none (got {value!r}); leave it out")
+    if "entry" in given:
+        return {**_object(given.pop("entry")), **given}
     return given
+
+
+def _object(text: object) -> dict[str, Any]:
+    """Return a JSON object that was typed. Raises `Usage`."""
+    try:
+        found = json.loads(str(text))
+    except ValueError as error:
+        raise Usage(f"FAULT: {text!r} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Usage(f'FAULT: {text!r} is no object; write {{"effect": ...}}')
+    return found
 
 
 def _shown(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from console import show
 from console.checks import (
@@ -19,16 +19,34 @@ from console.checks import (
     check_token,
 )
 from console.ends import DONE, FAILED, Ended
+from console.flags import given
 from console.settings import load
 
+OURS: Final = ("timeout", "deep", "yes_trade_on_demo", "symbol", "as_json")  # no settings
 
-def doctor(given: Mapping[str, Any], *, patience: float, as_json: bool = False) -> int:
+
+def command(params: Mapping[str, Any]) -> int:
+    """Carry out the command with what the parser has read; return the exit status."""
+    settings = given(params, *OURS)
+    if not params["deep"]:
+        return doctor(settings, patience=params["timeout"], as_json=params["as_json"])
+    from console.deep.command import deep  # late: it knows the terminals
+
+    return deep(
+        settings,
+        symbol=params["symbol"],
+        may_trade=params["yes_trade_on_demo"],
+        json=params["as_json"],
+    )
+
+
+def doctor(flags: Mapping[str, Any], *, patience: float, as_json: bool = False) -> int:
     """Examine, show, and return 0, or 1 if a guard could not run like this.
 
     The terminal is asked only if `--terminal` is given: connecting may start
     its program.
     """
-    checks = examine(given, patience)
+    checks = examine(flags, patience)
     if as_json:
         rows = [
             {"check": c.name, "verdict": c.verdict.value, "text": c.text, "remedy": c.remedy}
@@ -40,11 +58,11 @@ def doctor(given: Mapping[str, Any], *, patience: float, as_json: bool = False) 
     return FAILED if any(check.verdict is Verdict.BAD for check in checks) else DONE
 
 
-def examine(given: Mapping[str, Any], patience: float) -> list[Check]:
+def examine(flags: Mapping[str, Any], patience: float) -> list[Check]:
     """Return every check that could be made."""
     checks = [check_python(), check_packages()]
     try:
-        settings = load(given)
+        settings = load(flags)
     except Ended as problem:
         return [*checks, check_settings(problem)]
     checks += [
@@ -53,7 +71,7 @@ def examine(given: Mapping[str, Any], patience: float) -> list[Check]:
         check_token(settings.folder),
         check_port(settings, min(patience, 5.0)),
     ]
-    if "terminal" in given:
+    if "terminal" in flags:
         from console.look_at_terminal import check_terminal
 
         checks.append(check_terminal(settings, patience))

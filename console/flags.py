@@ -1,8 +1,8 @@
 """The flags: one a setting, with the names of `supervisors.Settings`.
 
 A flag that is not given is None, and then the environment (`DTMS_` and the name
-in capitals) or `dtms.toml` decides. `token`, `password` and `alert_urls` have no flag
-on purpose: what stands on a command line can be read by every user of the machine.
+in capitals) or `dtms.toml` decides. `token`, `password`, `broker_token` and `alert_urls`
+have no flag on purpose: what stands on a command line can be read by every user of the machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-SECRETS: Final = ("token", "password", "alert_urls")
+SECRETS: Final = ("token", "password", "broker_token", "alert_urls")
 
 _OPS = "Where the guard is"
 _REAL = "Real terminals (the password: DTMS_PASSWORD or dtms.toml, never a flag)"
 _SIMULATED = "The simulated terminal"
 _HOSTED = "The terminal's own process"
+_BRIDGE = "The bridge to mt5linux"
 _LIVES = "Supervision"
 _RULES = "Watching"
 
@@ -125,7 +126,42 @@ SimState: TypeAlias = Annotated[
     Path | None, _flag(_SIMULATED, "The broker's account and positions, JSON.", metavar="FILE")
 ]
 SimFaults: TypeAlias = Annotated[
-    Path | None, _flag(_SIMULATED, "Scripted faults, JSON.", metavar="FILE")
+    Path | None, _flag(_SIMULATED, "Scripted faults: JSON, or seed:NUMBER.", metavar="FILE")
+]
+Broker: TypeAlias = Annotated[
+    str | None,
+    _flag(
+        _SIMULATED,
+        "Use the broker of `dtms broker`, as bots do: its file, or HOST:PORT.",
+        metavar="FILE",
+    ),
+]
+SimConditions: TypeAlias = Annotated[
+    str | None,
+    _flag(
+        _SIMULATED,
+        "ideal, or typical: sessions and weekends, swaps, slippage, requotes, depth; ideal.",
+        metavar="TERMS",
+    ),
+]
+BrokerFile: TypeAlias = Annotated[
+    str | None,
+    _flag(
+        _SIMULATED,
+        "The file that tells clients where it is; broker.json in the state folder.",
+        "--broker",
+        metavar="FILE",
+    ),
+]
+BrokerPort: TypeAlias = Annotated[
+    int, typer.Option("--port", help="On this machine; 0, a free one.", min=0, max=65535)
+]
+BrokerDuration: TypeAlias = Annotated[
+    float | None, typer.Option("--duration", help="Stop by itself after so many seconds.")
+]
+Office: TypeAlias = Annotated[
+    bool | None,
+    typer.Option("--chaos/--no-chaos", help="Let clients change prices, account and faults."),
 ]
 Seed: TypeAlias = Annotated[int | None, _flag(_SIMULATED, "Of the generated prices; 1.")]
 
@@ -148,10 +184,23 @@ Isolate: TypeAlias = Annotated[
 ]
 CallTimeout: TypeAlias = Annotated[
     float | None,
-    _flag(_HOSTED, "Seconds until the process of a call that hangs is killed; 9."),
+    _flag(_HOSTED, "Seconds until a call that hangs is given up; 9. Of the bridge as well."),
 ]
 TerminalTimeout: TypeAlias = Annotated[
     float | None, _flag(_HOSTED, "Seconds that the terminal may take to connect; 60.")
+]
+
+BridgeHost: TypeAlias = Annotated[
+    str | None, _flag(_BRIDGE, "Where mt5linux listens; 127.0.0.1.", metavar="HOST")
+]
+BridgePort: TypeAlias = Annotated[int | None, _flag(_BRIDGE, "And on which port; 18812.")]
+BridgeRemote: TypeAlias = Annotated[
+    bool | None,
+    _flag(
+        _BRIDGE,
+        "Let it be another machine: whoever reaches that port runs any program there.",
+        "--bridge-remote/--no-bridge-remote",
+    ),
 ]
 
 Verbose: TypeAlias = Annotated[
@@ -160,6 +209,18 @@ Verbose: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the JSON and nothing else.")]
 Patience: TypeAlias = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the answer.", min=0.1, max=3600)
+]
+
+Deep: TypeAlias = Annotated[
+    bool,
+    typer.Option("--deep", help="Try every assumption about the terminal; a report to send back."),
+]
+YesTrade: TypeAlias = Annotated[
+    bool,
+    typer.Option("--yes-trade-on-demo", help="--deep: open and close a small position. Demo only."),
+]
+DeepSymbol: TypeAlias = Annotated[
+    str, typer.Option("--symbol", help="--deep: the symbol that is looked at, and traded.")
 ]
 
 Monitoring: TypeAlias = Annotated[
@@ -207,7 +268,7 @@ ControlCommand: TypeAlias = Annotated[
 Child: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        help="connector, registry, recovery, monitor, alert or admin.",
+        help="connector, registry, recovery, monitor, alert or admin; fault: the fault as JSON.",
         metavar="CHILD",
         show_default=False,
     ),

@@ -32,7 +32,7 @@ def check_terminal(
 
     def look() -> None:
         try:
-            found.append(_look(settings, make or _maker(settings)))
+            found.append(_look(settings, make or maker(settings)))
         except DtmsError as error:
             found.append(told_as_check(NAME, error))
 
@@ -51,7 +51,8 @@ def check_terminal(
     return Check(NAME, Verdict.BAD, "the look at the terminal failed; its trace is above")
 
 
-def _maker(settings: Settings) -> Callable[[], Terminal]:
+def maker(settings: Settings) -> Callable[[], Terminal]:
+    """Return what makes the chosen terminal."""
     from actors.threads import ThreadRuntime
     from supervisors.terminal_choice import make_terminal
 

@@ -66,6 +66,8 @@ def run(  # one parameter a setting, so that the parser knows every type
     speed: flags.Speed = None,
     sim_state: flags.SimState = None,
     sim_faults: flags.SimFaults = None,
+    sim_conditions: flags.SimConditions = None,
+    broker: flags.Broker = None,
     seed: flags.Seed = None,
     login: flags.Login = None,
     server: flags.Server = None,
@@ -74,12 +76,37 @@ def run(  # one parameter a setting, so that the parser knows every type
     isolate: flags.Isolate = None,
     call_timeout: flags.CallTimeout = None,
     terminal_timeout: flags.TerminalTimeout = None,
+    bridge_host: flags.BridgeHost = None,
+    bridge_port: flags.BridgePort = None,
+    bridge_remote: flags.BridgeRemote = None,
     verbose: flags.Verbose = False,
 ) -> int:
     """Start a guard and its gateway; stop with Ctrl-C."""
     from console.run_command import run as run_guard
 
     return run_guard(given(context.params, "verbose"), verbose=verbose)
+
+
+@app.command()
+def broker(
+    context: typer.Context,
+    broker: flags.BrokerFile = None,
+    port: flags.BrokerPort = 0,
+    state_dir: flags.StateDir = None,
+    duration: flags.BrokerDuration = None,
+    prices: flags.Prices = None,
+    speed: flags.Speed = None,
+    seed: flags.Seed = None,
+    sim_state: flags.SimState = None,
+    sim_faults: flags.SimFaults = None,
+    sim_conditions: flags.SimConditions = None,
+    chaos: flags.Office = None,
+    verbose: flags.Verbose = False,
+) -> int:
+    """Serve a simulated broker to bots and a guard; stop with Ctrl-C."""
+    from console.broker_command import broker as serve
+
+    return serve(given(context.params, "port", "verbose"), port=port, verbose=verbose)
 
 
 @app.command()
@@ -296,13 +323,19 @@ def doctor(
     terminal_path: flags.TerminalPath = None,
     portable: flags.Portable = None,
     isolate: flags.Isolate = None,
+    bridge_host: flags.BridgeHost = None,
+    bridge_port: flags.BridgePort = None,
+    bridge_remote: flags.BridgeRemote = None,
     timeout: flags.Patience = 30.0,
+    deep: flags.Deep = False,
+    yes_trade_on_demo: flags.YesTrade = False,
+    symbol: flags.DeepSymbol = "EURUSD",
     as_json: flags.Json = False,
 ) -> int:
     """Examine Python, packages, folder, stores, port, token; with --terminal that as well."""
-    from console.doctor import doctor as examine
+    from console.doctor import command
 
-    return examine(given(context.params, "timeout", "as_json"), patience=timeout, as_json=as_json)
+    return command(context.params)
 
 
 def _place(data_dir: Path | None, host: str | None, port: int | None) -> dict[str, object]:

@@ -203,7 +203,12 @@ def run(given: Mapping[str, Any], *, verbose: bool = False) -> int:
         log = configure(sys.stderr, verbose=verbose, patient=False)
         log.hide(
             secret.get_secret_value()
-            for secret in (settings.token, settings.password, *settings.alert_urls)
+            for secret in (
+                settings.token,
+                settings.password,
+                settings.broker_token,
+                *settings.alert_urls,
+            )
             if secret is not None
         )
         guard = Guard(settings)

@@ -361,6 +361,9 @@ SENTENCES: Final[Mapping[Kind, Callable[[Facts], Line]]] = {
     Kind.TERMINAL_BACK: lambda _: Line(INFO, "the terminal is back"),
     Kind.SNAPSHOT: _snapshot,
     Kind.CANNOT_ACT: _cannot_act,
+    Kind.TERMINAL_UPDATED: lambda f: Line(
+        INFO, f"the terminal was updated: build {f['build']}, before it was {f['before']}"
+    ),
     Kind.REGISTERED: lambda f: Line(INFO, f"{f.trade} registered by {f['by']}"),
     Kind.RELEASED: lambda f: Line(INFO, f"{f.trade} released by {f['by']}"),
     Kind.TRADE_CHANGED: _trade_changed,

@@ -79,7 +79,7 @@ class TerminalState:
     """The terminal's own switches."""
 
     connected: bool
-    trade_allowed: bool  # the Algo Trading button
+    trade_allowed: bool  # the Algo Trading button, and the option that lets Python trade
     build: int
     name: str
 
@@ -151,7 +151,9 @@ class Snapshot:
 
     It exists only if login, server and `connected` were the expected ones
     before and after the read. `positions` is never `Unknown` here: a read
-    that failed gives `Unknown` in place of the whole snapshot.
+    that failed gives `Unknown` in place of the whole snapshot. `refusal` says
+    why the newest order was refused to programs as such although account and
+    terminal allow it; while `probing`, orders are tried again all the same.
     """
 
     id: str
@@ -162,6 +164,8 @@ class Snapshot:
     positions: Known[tuple[Position, ...]] | Empty
     quotes: Mapping[str, Quote] = field(default_factory=dict)
     symbols: Mapping[str, SymbolFacts] = field(default_factory=dict)
+    refusal: str | None = None
+    probing: bool = False
 
     def open_positions(self) -> tuple[Position, ...]:
         """Return the positions; an empty account has none."""
@@ -216,9 +220,9 @@ class Deal:
 
 
 class OrderFate(StrEnum):
-    """What became of an order that waited for its price and was never filled."""
+    """What became of an order that was not filled."""
 
-    WAITING = "waiting"  # it still does
+    WAITING = "waiting"  # for its price, or it is at work on the position
     DELETED = "deleted"
     ENDED = "ended"  # expired, or rejected when its price came
 
@@ -228,7 +232,8 @@ class History:
     """All deals of one position, and the stop of the order that opened it.
 
     Where there are none, the number may be that of an order which never became
-    a position: `order` then says what it came to, None if it is not known.
+    a position: `order` then says what it came to, None if it is not known. Where
+    there are some, WAITING says that a market order is still at work on it.
     """
 
     identifier: int

@@ -16,7 +16,9 @@ from defence.orders import Action
 from defence.outcomes import revised
 from defence.plans import Finding, Look
 from defence.risk import usable_initial_stop
-from defence.trade import Standing, TradeRecord
+from defence.trade import Standing, Step, TradeRecord
+
+LEAST_HALF = 0.33  # of a volume: half of three steps, rounded down, is one of them
 
 
 def differences(record: TradeRecord, position: Position, look: Look) -> Finding:
@@ -63,6 +65,16 @@ def _sized(
         closed = clean_volume(record.closed_volume + part)
         record = replace(record, volume=position.volume, closed_volume=closed)
         detail = f"{part:.10g} of {before:.10g} lots were closed"
+        if record.attempt_step is Step.L2_HALF and part >= before * LEAST_HALF:
+            # Refused, says the broker, yet it is half: closed once more it would be three quarters.
+            detail = f"{detail}, which is what was to be closed"
+            record = replace(
+                record,
+                steps=(*record.steps, Step.L2_HALF),
+                attempts=0,
+                attempt_step=None,
+                retry_at=0.0,
+            )
         actions = (look.action(record, "partial_close", detail),)
     if grown or not _same_entry(record, position, look):
         detail = (

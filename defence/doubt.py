@@ -139,9 +139,13 @@ def _judge_volume(
     if same_volume(dropped, target):
         return Judgement(kind=OutcomeKind.DONE, detail="the volume fell by as much", volume=target)
     if same_volume(dropped, 0.0):
-        if second:
-            return Judgement(kind=OutcomeKind.NOT_DONE, detail="the volume is as it was before")
-        return Judgement()
+        if not second:
+            return Judgement()
+        if read is None or isinstance(read, Unknown):
+            return Judgement(needs_history=True)
+        if isinstance(read, Known) and read.value.order is OrderFate.WAITING:
+            return Judgement()  # accepted, and still worked on: it may be filled yet
+        return Judgement(kind=OutcomeKind.NOT_DONE, detail="the volume is as it was before")
     if read is None or isinstance(read, Unknown):
         return Judgement(needs_history=True)
     if not second:

@@ -10,6 +10,7 @@
     ├── TryAgain                the request is good: send it again later (HTTP 503)
     │   ├── NotReady            starting, escalated or stopping
     │   ├── BrokerUnknown       the broker cannot be read just now
+    │   ├── CannotAct           programs may not trade: a person must switch it on
     │   ├── MailboxFull         too many requests are waiting
     │   ├── DeadlinePassed      nobody got to it in time; it was not done
     │   └── StoreFull           no room on the disk                    (HTTP 507)
@@ -123,6 +124,12 @@ class BrokerUnknown(TryAgain):
     """The broker cannot be read just now; nothing was changed."""
 
     code = "broker_unknown"
+
+
+class CannotAct(TryAgain):
+    """The terminal or the broker takes no orders from programs; nothing was sent."""
+
+    code = "cannot_act"
 
 
 class MailboxFull(TryAgain):

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from defence.grid import clean_volume
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
+from defence.retcodes import Meaning, classify
 from defence.rules import Rules
 from defence.trade import TradeRecord
 
+CANNOT_ACT = "cannot act"
 # How the detail of an order begins that was not even tried: its decider was
-# replaced, or ops had frozen the guard. It costs no try.
-UNTRIED = ("fenced", "frozen")
+# replaced, ops had frozen the guard, or programs may not trade. It costs no try.
+UNTRIED = ("fenced", "frozen", CANNOT_ACT)
 
 
 def predates(record: TradeRecord, asked_at: float, now: float) -> bool:
@@ -27,14 +29,28 @@ def predates(record: TradeRecord, asked_at: float, now: float) -> bool:
     return asked_at < known <= now or asked_at <= done <= now
 
 
+def refused_to_programs(outcome: Outcome) -> bool:
+    """Whether it was refused for coming from a program, by retcode or by `last_error` -8.
+
+    It says nothing of the order, which is good once a person has switched
+    trading on: so it costs no try, and others need not be tried meanwhile.
+    """
+    if outcome.kind is not OutcomeKind.NOT_DONE:
+        return False
+    if outcome.retcode is None:
+        return outcome.detail.startswith(CANNOT_ACT)
+    return classify(outcome.retcode) is Meaning.CANNOT_ACT
+
+
 def after_outcome(
     record: TradeRecord, intent: Intent, outcome: Outcome, now: float, rules: Rules
 ) -> TradeRecord:
     """Return the record after an outcome of one of its intents.
 
     UNKNOWN changes nothing: the caller freezes the trade until reconciliation
-    resolves it. An order that was fenced was not tried; one that belongs to no
-    step (a close by a person) is no try of the next step.
+    resolves it. An order that was fenced was not tried, nor was one that was
+    refused to programs as such; one that belongs to no step (a close by a
+    person) is no try of the next step.
     """
     if outcome.kind is OutcomeKind.UNKNOWN:
         return record
@@ -42,6 +58,7 @@ def after_outcome(
         return _done(record, intent, outcome, now)
     changes = replace(record, last_outcome_at=now)
     untried = outcome.kind is OutcomeKind.NOT_SENT and outcome.detail.startswith(UNTRIED)
+    untried = untried or refused_to_programs(outcome)
     if not untried and intent.step is not None:
         same = record.attempt_step in (None, intent.step)
         attempts = (record.attempts if same else 0) + 1
@@ -50,6 +67,8 @@ def after_outcome(
         changes = replace(
             changes, attempts=attempts, attempt_step=intent.step, retry_at=now + delay
         )
+    elif refused_to_programs(outcome) and record.attempt_step is None:
+        changes = replace(changes, attempt_step=intent.step)  # which one it was is worth knowing
     return revised(record, now, changes)
 
 

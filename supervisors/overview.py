@@ -151,6 +151,9 @@ _CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
     Kind.TERMINAL_LOST: lambda e: {"lost": e.facts["reason"]},
     Kind.TERMINAL_BACK: lambda _: {"lost": None},
     Kind.CANNOT_ACT: lambda e: {"cannot_act": e.facts["reason"]},
+    Kind.TERMINAL_UPDATED: lambda e: {
+        "terminal": {name: e.facts[name] for name in ("terminal", "real", "build")}
+    },
     Kind.SNAPSHOT: lambda e: {"snapshot_at": e.at},
     Kind.CONTROL: lambda e: {
         "mode": e.facts["mode"],

@@ -21,11 +21,14 @@ from pydantic_settings import (
 from actors.monitor import ARMED, OBSERVE
 from defence.errors import Invalid
 from defence.plans import Adoption
-from storage.locks import account_name, state_dir
+from defence.state_folder import state_dir
+from storage.locks import account_name
 from supervisors.spec import Escalation
+from terminals.bridge.place import HOST, PORT, Place
 
 Mode = Literal["observe", "armed"]
 TerminalKind = Literal["simulated", "native", "bridge"]
+SimConditions = Literal["ideal", "typical"]
 
 SIMULATED_TIMEOUT = 60.0
 REAL_TIMEOUT = 300.0
@@ -65,6 +68,9 @@ class Settings(BaseSettings):
     duration: float | None = Field(None, gt=0)
     sim_state: Path | None = None
     sim_faults: Path | None = None
+    sim_conditions: SimConditions = "ideal"
+    broker: str | None = None  # of another process: its file, or HOST:PORT
+    broker_token: SecretStr | None = None  # with HOST:PORT
     seed: int = 1
     chaos: bool = False
 
@@ -90,8 +96,11 @@ class Settings(BaseSettings):
     terminal_path: Path | None = None
     portable: bool = False
     isolate: bool | None = None  # host the terminal in a process of its own
-    call_timeout: float | None = Field(None, gt=0)  # hosted: until a call's worker is killed
+    call_timeout: float | None = Field(None, gt=0)  # hosted, bridge: until a call is given up
     terminal_timeout: float = Field(60.0, gt=0)  # for connecting, as the package counts it
+    bridge_host: str = HOST
+    bridge_port: int = Field(PORT, ge=1, le=65535)
+    bridge_remote: bool = False  # lets the bridge leave this machine
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -137,7 +146,8 @@ class Settings(BaseSettings):
         the Connector as a hang of its own.
         """
         longest = self._longest_call
-        if self.call_timeout is not None and self.isolated and self.call_timeout > longest:
+        timed = self.isolated or self.terminal == "bridge" or self.broker is not None
+        if self.call_timeout is not None and timed and self.call_timeout > longest:
             raise Invalid(
                 f"must be at most {longest:g}, three tenths of hang_after "
                 f"(got {self.call_timeout:g})",
@@ -145,6 +155,20 @@ class Settings(BaseSettings):
                 value=self.call_timeout,
                 remedy="raise hang_after, or leave DTMS_CALL_TIMEOUT (--call-timeout) out",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bridge_is_safe(self) -> Self:
+        """Where the bridge leads is known before anything is tried."""
+        if self.terminal == "bridge":
+            _ = self.bridge
+            if self.isolate:
+                raise Invalid(
+                    "the bridge's calls have their own deadlines, and no process of their own",
+                    field="isolate",
+                    value=True,
+                    remedy="leave it out",
+                )
         return self
 
     @classmethod
@@ -202,8 +226,13 @@ class Settings(BaseSettings):
         return self.terminal == "native" if self.isolate is None else self.isolate
 
     @property
+    def bridge(self) -> Place:
+        """Where the mt5linux server is. Raises `Invalid` for another machine, unless told."""
+        return Place(self.bridge_host, self.bridge_port, self.bridge_remote)
+
+    @property
     def worker_timeout(self) -> float:
-        """Seconds a call of a hosted terminal may take; see `_before_it_is_hung`."""
+        """Seconds a call of a hosted terminal, or a bridge, may take; see `_before_it_is_hung`."""
         return self.call_timeout or min(CALL_TIMEOUT, self._longest_call)
 
     @property
@@ -236,7 +265,7 @@ def _explain(error: ValidationError) -> Invalid:
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else "settings"
     unknown = first["type"] == "extra_forbidden"
-    secret = field in ("token", "password", "alert_urls")
+    secret = field in ("token", "password", "broker_token", "alert_urls")
     value = None if secret else first["input"]
     shown = "" if secret or unknown else f" (got {value!r})"
     message = "there is no such setting" if unknown else first["msg"]

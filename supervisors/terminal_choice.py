@@ -9,7 +9,7 @@ from actors.log import log
 from actors.names import CONNECTOR
 from actors.runtime import Runtime
 from actors.simulated import SimulatedRuntime
-from defence.errors import Invalid, TerminalRefused
+from defence.errors import Invalid
 from supervisors.settings import Settings
 from terminals.protocol import Terminal
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from terminals.worker.hosted import WorkerTerminal
     from terminals.worker.plan import Plan
 
+_SIM_ONLY = ("sim_state", "sim_faults", "sim_conditions")
+_OF_THE_BROKER = ("prices", *_SIM_ONLY, "speed", "seed", "isolate")
 CONNECT_MARGIN = 10.0  # seconds beyond the package's own time-out until its worker is killed
 
 
@@ -57,13 +59,10 @@ def choose_terminal(settings: Settings, runtime: Runtime) -> Terminal:
     for a terminal that cannot be had on this machine; of a hosted one that is
     known when it starts.
     """
+    if settings.broker is not None:
+        return _shared(settings, runtime)
     if settings.terminal == "bridge":
-        raise TerminalRefused(
-            "the bridge to mt5linux is not there yet",
-            field="terminal",
-            value="bridge",
-            remedy="use --terminal simulated, or --terminal native on Windows",
-        )
+        return _bridge(settings, runtime)
     if settings.isolated:
         return _hosted(settings, runtime)
     if settings.terminal == "native":
@@ -75,13 +74,7 @@ def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
     from terminals.worker.hosted import WorkerTerminal  # late, as below
     from terminals.worker.office import SimulatedWorker
 
-    if isinstance(runtime, SimulatedRuntime):
-        raise Invalid(
-            "a process lives in real time, and this runtime in virtual time",
-            field="isolate",
-            value=True,
-            remedy="leave it out",
-        )
+    _refuse_virtual_time(runtime, "isolate", True)
     make = SimulatedWorker if settings.simulated else WorkerTerminal
     plan = _simulated_plan if settings.simulated else _native_plan
     worker: WorkerTerminal = make(
@@ -91,6 +84,72 @@ def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
         log=_log,
     )
     return worker
+
+
+def _refuse_virtual_time(runtime: Runtime, field: str, value: object) -> None:
+    if isinstance(runtime, SimulatedRuntime):
+        raise Invalid(
+            "another process lives in real time, and this runtime in virtual time",
+            field=field,
+            value=value,
+            remedy="leave it out",
+        )
+
+
+def _bridge(settings: Settings, runtime: Runtime) -> Terminal:
+    from terminals.bridge.place import WARNING
+    from terminals.bridge.terminal import BridgeTerminal  # late: it loads RPyC
+
+    _refuse_virtual_time(runtime, "terminal", "bridge")
+    place = settings.bridge
+    if not place.near:
+        _log("WARNING", WARNING)
+    return BridgeTerminal(
+        place,
+        path=None if settings.terminal_path is None else str(settings.terminal_path),
+        login=settings.login,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        server=settings.server,
+        portable=settings.portable,
+        timeout_ms=round(settings.terminal_timeout * 1000),
+        call_timeout=settings.worker_timeout,
+        connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
+        log=_log,
+    )
+
+
+def _shared(settings: Settings, runtime: Runtime) -> Terminal:
+    from terminals.shared.address import find  # late, as below
+    from terminals.shared.module import IN_PROCESS
+    from terminals.shared.remote import RemoteTerminal
+
+    named = settings.broker or ""
+    _refuse_virtual_time(runtime, "broker", named)
+    for refused, why in (
+        (not settings.simulated, f"it is simulated, and the terminal is {settings.terminal}"),
+        (named == IN_PROCESS, "in-process is for programs that import MetaTrader5"),
+    ):
+        if refused:
+            remedy = "leave it out (DTMS_BROKER as a variable)"
+            raise Invalid(why, field="broker", value=named, remedy=remedy)
+    for name in _OF_THE_BROKER:
+        if name in settings.model_fields_set and getattr(settings, name) is not False:
+            raise Invalid(
+                "is the broker's to know, where a guard uses one",
+                field=name,
+                value=str(getattr(settings, name)),
+                remedy="give it to `run.py broker`, or leave --broker (DTMS_BROKER) out",
+            )
+    token = settings.broker_token
+    return RemoteTerminal(
+        lambda: find(named, None if token is None else token.get_secret_value()),
+        login=settings.login,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        server=settings.server,
+        call_timeout=settings.worker_timeout,
+        connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
+        log=_log,
+    )
 
 
 def _native_plan(settings: Settings, _: Runtime) -> Plan:
@@ -107,18 +166,27 @@ def _native_plan(settings: Settings, _: Runtime) -> Plan:
 
 
 def _simulated_plan(settings: Settings, runtime: Runtime) -> Plan:
+    return broker_plan(settings, runtime.clock.wall(), demo=True)
+
+
+def broker_plan(settings: Settings, start: float, *, demo: bool) -> Plan:
+    """Return the simulated terminal that is asked for; `start` is its market's, in epoch seconds.
+
+    With `demo` an account that is new has the demonstration's positions.
+    """
     from terminals.worker.plan import simulated_plan
 
     return simulated_plan(
         seed=settings.seed,
-        start=runtime.clock.wall(),
+        start=start,
         prices=settings.prices,
         speed=settings.speed,
         step=settings.interval,
         state=settings.sim_state,
         faults=_faults(settings),
         reload_state=settings.chaos,
-        demo=True,
+        demo=demo,
+        conditions=settings.sim_conditions,
         login=settings.login,
         password=None if settings.password is None else settings.password.get_secret_value(),
         server=settings.server,
@@ -126,7 +194,7 @@ def _simulated_plan(settings: Settings, runtime: Runtime) -> Plan:
 
 
 def _log(level: str, text: str) -> None:
-    """Say what became of a worker in the Connector's name; the terminal knows no log."""
+    """Say what became of a worker, or a bridge, in the Connector's name."""
     log.bind(child=CONNECTOR).log(level, "{}", text)
 
 
@@ -145,15 +213,18 @@ def _native(settings: Settings) -> Terminal:
 
 def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
     # Late: it loads numpy, which a command such as `status` does not need.
+    from terminals.sim.conditions import conditions_named
     from terminals.sim.generated import GeneratedMarket
     from terminals.sim.market import RecordedMarket
     from terminals.sim.terminal import SimulatedTerminal
 
+    conditions = conditions_named(settings.sim_conditions, seed=settings.seed)
     market: Market
     if settings.prices:
         market = RecordedMarket.load(settings.prices)
     else:
-        market = GeneratedMarket(seed=settings.seed, start=runtime.clock.wall())
+        start = runtime.clock.wall()
+        market = GeneratedMarket.under(conditions, seed=settings.seed, start=start)
     hang: Callable[[float | None], None] | None = None
     if isinstance(runtime, SimulatedRuntime):
         hang = runtime.hang  # the default would block the one thread there is
@@ -167,6 +238,7 @@ def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
         faults=_faults(settings),
         reload_state=settings.chaos,
         demo=True,
+        conditions=conditions,
         login=settings.login,
         password=None if settings.password is None else settings.password.get_secret_value(),
         server=settings.server,
@@ -174,6 +246,11 @@ def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
 
 
 def _faults(settings: Settings) -> list[Fault]:
-    from terminals.sim.faults import load_faults
+    from terminals.sim.fault_seed import SEED, as_json, chosen_faults
 
-    return [] if settings.sim_faults is None else load_faults(settings.sim_faults)
+    if settings.sim_faults is None:
+        return []
+    faults = chosen_faults(settings.sim_faults)
+    if str(settings.sim_faults).startswith(SEED):
+        log.bind(child=CONNECTOR).info("faults of {}: {}", settings.sim_faults, as_json(faults))
+    return faults

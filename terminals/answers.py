@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from defence.orders import Outcome, OutcomeKind
+from defence.outcomes import CANNOT_ACT
 from defence.retcodes import Meaning, classify, name_of
 from terminals.constants import (
     RES_E_AUTO_TRADING_DISABLED,
@@ -99,14 +100,14 @@ def answer_from(result: object) -> Answer:
 
 def without_result(code: int | None, said: str, intent_id: str, at: float) -> Outcome:
     """Return the outcome of a send that answered None, by `last_error`'s code and text."""
-    kind = OutcomeKind.UNKNOWN
+    kind, detail = OutcomeKind.UNKNOWN, f"no result, {said}"
     if code in _NOT_SENT_ERRORS:
         kind = OutcomeKind.NOT_SENT
     elif code == RES_E_AUTO_TRADING_DISABLED:
         # The terminal got it and takes no orders from programs: none went on to the broker.
         kind = OutcomeKind.NOT_DONE
-        said = f"{said}: {_SWITCHED_OFF}"
-    return Outcome(intent_id=intent_id, kind=kind, at=at, detail=f"no result, {said}")
+        detail = f"{CANNOT_ACT}: {detail}: {_SWITCHED_OFF}"
+    return Outcome(intent_id=intent_id, kind=kind, at=at, detail=detail)
 
 
 def _number_or_none(result: object, name: str) -> float | None:

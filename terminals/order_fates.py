@@ -6,8 +6,8 @@ What is left of it is a line among the finished orders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from defence.broker import Empty, History, Known, OrderFate, Read
@@ -15,11 +15,14 @@ from terminals.constants import (
     ORDER_STATE_CANCELED,
     ORDER_STATE_EXPIRED,
     ORDER_STATE_REJECTED,
+    ORDER_TYPE_BUY,
+    ORDER_TYPE_SELL,
 )
 from terminals.framing import frame, rows_of
 from terminals.protocol import Terminal
-from terminals.rows import Unreadable, whole
+from terminals.rows import Unreadable, text, whole
 
+_MARKET_ORDERS: Final = (ORDER_TYPE_BUY, ORDER_TYPE_SELL)
 _FATES: Final = {
     ORDER_STATE_CANCELED: OrderFate.DELETED,
     ORDER_STATE_EXPIRED: OrderFate.ENDED,
@@ -42,15 +45,21 @@ def with_order_fates(
 
     A position's identifier is the ticket of the order that opens it (MT5.md):
     where there are no deals, the number may be that of an order that never was
-    filled. Two calls for each of those, none for the others. What cannot be
-    read stays as it was, `Empty`, which proves nothing about an order.
+    filled. Two calls for each of those. For all that have deals, one call says
+    whether a market order is still at work on them (`OrderFate.WAITING`): a
+    close that was accepted and may be filled yet. What cannot be read stays as
+    it was, and proves nothing about an order.
     """
     bare = [number for number, read in histories.items() if isinstance(read, Empty)]
-    if not bare:
+    dealt = [
+        read.value for read in histories.values() if isinstance(read, Known) and read.value.deals
+    ]
+    if not bare and not dealt:
         return histories
     try:
         frame(terminal, expected.login, expected.server, "before the read")
         fates = {number: _fate(terminal, number) for number in bare}
+        worked_on = _worked_on(terminal, dealt) if dealt else {}
         frame(terminal, expected.login, expected.server, "after the read")
     except Unreadable:
         return histories
@@ -59,7 +68,30 @@ def with_order_fates(
         for number, fate in fates.items()
         if fate is not None
     }
-    return {**histories, **known}
+    return {**histories, **known, **worked_on}
+
+
+def _worked_on(terminal: Terminal, dealt: Sequence[History]) -> dict[int, Known[History]]:
+    """Return those histories on whose positions a market order is still at work.
+
+    Before it is filled an order may not name its position yet (0; not
+    verified on a live terminal): then any of its symbol counts.
+    """
+    rows = rows_of(terminal, "orders_get", terminal.orders_get)
+    at_work = [
+        (whole(row, "position_id", "order"), text(row, "symbol", "order"))
+        for row in rows
+        if whole(row, "type", "order") in _MARKET_ORDERS
+    ]
+    return {
+        history.identifier: Known(replace(history, order=OrderFate.WAITING))
+        for history in dealt
+        if any(
+            position == history.identifier
+            or (position == 0 and any(deal.symbol == symbol for deal in history.deals))
+            for position, symbol in at_work
+        )
+    }
 
 
 def _fate(terminal: Terminal, ticket: int) -> OrderFate | None:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from defence.broker import Empty, Known, MarginMode, Quote, SymbolFacts, Unknown
-from defence.errors import Fenced, Invalid
+from defence.errors import CannotAct, Fenced, Invalid
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
+from defence.outcomes import CANNOT_ACT
 from defence.retcodes import Meaning
 from terminals.answers import Answer, answer_from, without_result
 from terminals.constants import TRADE_ACTION_REMOVE, TRADE_RETCODE_INVALID_FILL
@@ -91,7 +92,8 @@ def execute(
     with a fresh price after a requote, with the next filling mode (once)
     after INVALID_FILL. Nothing is sent if the position is not as the decision
     saw it (`lastlook.objection`), if it cannot be read, or if the permit is
-    refused; the detail then says why, and is "fenced" for a revoked lease.
+    refused; the detail then says why, and is "fenced" for a revoked lease and
+    begins with "cannot act" where programs may not trade.
 
     Raises `Invalid` for `attempts` below 1 and nothing else: errors of the
     terminal become outcomes. Interrupts pass through.
@@ -277,6 +279,8 @@ def _filled(terminal: Terminal, order: int | None) -> tuple[float | None, float 
 def _why_refused(refusal: Exception) -> str:
     if isinstance(refusal, Fenced):
         return "fenced"
+    if isinstance(refusal, CannotAct):
+        return f"{CANNOT_ACT}: {refusal.message}"
     if isinstance(refusal, _Withheld):
         return str(refusal)
     return f"{type(refusal).__name__}: {refusal}"

@@ -29,7 +29,8 @@ from defence.broker import (
     TerminalState,
     Unknown,
 )
-from defence.errors import BrokerUnknown, Invalid
+from defence.errors import BrokerUnknown, CannotAct, Invalid
+from defence.permission import why_cannot_act
 from terminals.constants import DEAL_ENTRY_IN
 from terminals.framing import answer_of, frame, last_error_of, read_account, read_state, rows_of
 from terminals.protocol import Terminal
@@ -139,19 +140,24 @@ def quote_of(terminal: Terminal, symbol: str) -> Quote | None:
 def account_check(
     terminal: Terminal, *, expected_login: int | None, expected_server: str | None
 ) -> Callable[[], None]:
-    """Return a check for a `Permit`: it raises `BrokerUnknown` unless the account is ours.
+    """Return a check for a `Permit`: the account is ours, and programs may trade on it.
 
     It runs in the same breath as the order, because a person may log in to
-    another account between a snapshot and the order that it led to.
+    another account, or switch trading off, between a snapshot and the order
+    that it led to. It raises `BrokerUnknown` for the one, `CannotAct` for the
+    other.
     """
 
     def check() -> None:
         try:
-            frame(terminal, expected_login, expected_server, "at the order")
+            found = frame(terminal, expected_login, expected_server, "at the order")
         except Unreadable as problem:
             raise BrokerUnknown(
                 str(problem), field="account", remedy="log in to the guarded account"
             ) from problem
+        why = why_cannot_act(found.account, found.terminal)
+        if why is not None:
+            raise CannotAct(why, remedy="switch trading on")
 
     return check
 

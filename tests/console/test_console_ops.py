@@ -223,6 +223,8 @@ SENT = [
     (["shutdown"], {}),
     (["kill", "monitor"], {"child": "monitor"}),
     (["hang", "monitor", "--seconds", "2"], {"child": "monitor", "seconds": 2.0}),
+    (["fault", '{"effect": "freeze", "seconds": 60}'], {"effect": "freeze", "seconds": 60}),
+    (["clear-faults"], {}),
 ]
 
 

@@ -71,14 +71,18 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "speed": ("0", 0.0),
     "sim_state": ("f", Path("f")),
     "sim_faults": ("f", Path("f")),
+    "sim_conditions": ("typical", "typical"),
+    "broker": ("b.json", "b.json"),
     "seed": ("-4", -4),
     "login": ("5", 5),
     "server": ("S", "S"),
     "terminal_path": ("t.exe", Path("t.exe")),
     "call_timeout": ("2", 2.0),
     "terminal_timeout": ("9", 9.0),
+    "bridge_host": ("::1", "::1"),
+    "bridge_port": ("1", 1),
 }
-SWITCHES = ("chaos", "portable", "isolate")
+SWITCHES = ("chaos", "portable", "isolate", "bridge_remote")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -91,10 +95,11 @@ def test_a_flag_reaches_its_setting_alone(name: str, seen: Seen) -> None:
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch(name: str, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main([f"--{name}"]) == 0
+    flag = name.replace("_", "-")
+    assert main([f"--{flag}"]) == 0
     assert getattr(seen["settings"], name) is True
     monkeypatch.setenv(f"DTMS_{name.upper()}", "true")
-    assert main([f"--no-{name}"]) == 0
+    assert main([f"--no-{flag}"]) == 0
     assert getattr(seen["settings"], name) is False
 
 
@@ -276,7 +281,7 @@ def test_ctrl_c_while_it_loads(
 def test_help_lists_what_exists_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     names = [getattr(command.callback, "__name__", "") for command in app.registered_commands]
     assert names == [
-        *("run", "status", "trades", "actions", "history", "alerts", "poison"),
+        *("run", "broker", "status", "trades", "actions", "history", "alerts", "poison"),
         *("health", "ctl", "verify", "backup", "restore", "doctor"),
     ]
     assert main(["--help"]) == 0

@@ -171,6 +171,12 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.CANNOT_ACT, {"reason": "switched off"}, "ERROR", "cannot act: switched off"),
     (Kind.CANNOT_ACT, {"reason": None}, "INFO", "orders may be sent again"),
     (
+        Kind.TERMINAL_UPDATED,
+        {"before": 4000, "build": 5000, "terminal": "native", "real": True},
+        "INFO",
+        "the terminal was updated: build 5000, before it was 4000",
+    ),
+    (
         Kind.REGISTERED,
         {"ticket": 7, "symbol": "EURUSD", "by": "bot"},
         "INFO",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from defence_samples import NOW, closing, deal, history, intent, position, record, snapshot
 
-from defence.broker import Direction, Empty, Position, Unknown
+from defence.broker import Direction, Empty, History, Known, OrderFate, Position, Unknown
 from defence.orders import Intent, IntentKind, OutcomeKind, PendingIntent
 from defence.reconcile import Adoption, HistoryRead, Plan, ReconcileRules, apply, plan
 from defence.trade import Standing, Step, TradeRecord
@@ -124,6 +124,7 @@ def test_a_first_read_in_the_future_counts_anew() -> None:
 OURS = closing(volume=0.5, reason=3, price=1.105, order=30, ticket=300)
 EARLIER = closing(volume=0.5, reason=3, price=1.2, order=15, ticket=150, time=15.0)
 STOPPED = closing(volume=0.5, reason=4, order=40, ticket=400, time=30.0)
+AT_WORK = Known(History(identifier=1, deals=(deal(),), order=OrderFate.WAITING))
 BY_HAND = closing(volume=0.3, reason=0, order=41, ticket=401, time=30.0)
 
 
@@ -133,7 +134,12 @@ BY_HAND = closing(volume=0.3, reason=0, order=41, ticket=401, time=30.0)
         # By the volume that is left.
         (0.5, None, False, (OutcomeKind.DONE, 0.5)),
         (1.0, None, False, None),
-        (1.0, None, True, (OutcomeKind.NOT_DONE, None)),
+        # As before: not done, unless an order is still at work on it.
+        (1.0, None, True, None),
+        (1.0, Unknown("busy"), True, None),
+        (1.0, AT_WORK, True, None),
+        (1.0, history(deal()), True, (OutcomeKind.NOT_DONE, None)),
+        (1.0, Empty(), True, (OutcomeKind.NOT_DONE, None)),
         # Another volume: history is asked, and its word counts.
         (0.8, None, True, None),
         (0.8, Unknown("busy"), True, None),
@@ -160,7 +166,8 @@ def test_a_partial_close_is_told_from_deals_and_volume(
         assert made.waiting == {1}
         assert made.trades == ()
         unread = read is None or isinstance(read, Unknown)
-        assert made.needs_history == (frozenset({1}) if unread and volume == 0.8 else frozenset())
+        asks = unread and (second or volume == 0.8)
+        assert made.needs_history == (frozenset({1}) if asks else frozenset())
 
 
 def test_a_close_in_several_fills_is_one_order() -> None:
@@ -245,7 +252,7 @@ def test_an_intent_for_what_is_not_stored_is_resolved_before_adoption() -> None:
     made = settle(ALL, position())
     assert made.trades == ()
     assert made.waiting == {1}
-    settled = settle(ALL, position(), second=True)
+    settled = settle(ALL, position(), read=history(deal()), second=True)
     assert [found.kind for found in settled.outcomes] == [OutcomeKind.NOT_DONE]
     assert [trade.standing for trade in settled.trades] == [Standing.GUARDED]
     gone = settle(ALL, read=history(deal(), closing()))

@@ -228,7 +228,9 @@ def in_doubt() -> None:
     )
     later = run(trade, look=snapshot(position(), at=NOW + 29.9), pending=first.pending)
     assert later == Plan(waiting=frozenset({1}))
-    settled = run(trade, look=snapshot(position(), at=NOW + 30), pending=first.pending)
+    look = snapshot(position(), at=NOW + 30)
+    assert run(trade, look=look, pending=first.pending).needs_history == {1}
+    settled = run(trade, look=look, pending=first.pending, histories={1: history(deal())})
     assert [outcome.kind for outcome in settled.outcomes] == [OutcomeKind.NOT_DONE]
     assert settled.trades[0].attempts == 1
 

@@ -226,6 +226,7 @@ def test_a_lost_answer_is_unknown_and_never_sent_again(
 
 
 def test_the_brokers_own_refusals(rig: Rig) -> None:
+    rig.permit = Permit(rig.lease)  # the switches are not looked at before
     rig.simulated.set_autotrading(False)
     off = rig.order(CLOSE)
     assert (off.kind, off.retcode) == (OutcomeKind.NOT_DONE, 10027)
@@ -234,6 +235,21 @@ def test_the_brokers_own_refusals(rig: Rig) -> None:
     rig.simulated.set_trading(expert=False)
     assert rig.order(CLOSE).retcode == 10026
     assert rig.book()
+
+
+def test_nothing_is_sent_where_programs_may_not_trade(rig: Rig) -> None:
+    for switch in (
+        rig.simulated.set_autotrading,
+        lambda on: rig.simulated.set_trading(allowed=on),
+        lambda on: rig.simulated.set_trading(expert=on),
+    ):
+        switch(False)
+        outcome = rig.order(CLOSE)
+        assert outcome.kind is OutcomeKind.NOT_SENT
+        assert outcome.detail.startswith("cannot act: ")
+        switch(True)
+    assert rig.simulated.orders_sent == []
+    assert rig.order(CLOSE).kind is OutcomeKind.DONE
 
 
 def test_a_manual_change_in_between_is_not_undone(rig: Rig) -> None:

@@ -1,0 +1,193 @@
+"""The report that is sent back: nothing in it tells whose account it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from console import show
+from console.deep.probe import Finding, Probe, Verdict
+from console.deep.reading import Ground
+from console.deep.table import ASSUMPTIONS
+
+FORMAT: Final = 1
+_PACKAGES: Final = ("dtms", "MetaTrader5", "numpy", "msgpack")
+_SHORTEST: Final = 3  # letters; of less than that every word would be full
+
+
+class Scrub:
+    """Takes names and numbers of an account out of texts."""
+
+    def __init__(self, words: Iterable[tuple[str, object]]) -> None:
+        """`words` are pairs of what stands in a text's place, and the text."""
+        found = {str(text): name for name, text in words if text is not None}
+        found[str(Path.home())] = "home"
+        self._words = sorted(
+            ((text, name) for text, name in found.items() if len(text) >= _SHORTEST),
+            key=lambda pair: -len(pair[0]),
+        )
+
+    def __call__(self, text: str) -> str:
+        """Return the text with each of the words replaced by its name."""
+        for word, name in self._words:
+            text = text.replace(word, f"<{name}>")
+        return text
+
+
+def scrub_of(on: Ground | None, *, login: int | None = None, server: str | None = None) -> Scrub:
+    """Return what hides the account, its owner, its broker and this machine's folders."""
+    words: list[tuple[str, object]] = [("login", login), ("server", server)]
+    if on is not None:
+        account, terminal = on.rows["account"], on.rows["terminal"]
+        words += [(name, getattr(account, name, None)) for name in ("login", "server")]
+        words += [("owner", getattr(account, "name", None))]
+        words += [("broker", getattr(row, "company", None)) for row in (account, terminal)]
+        folders = ("path", "data_path", "commondata_path")
+        words += [("folder", getattr(terminal, name, None)) for name in folders]
+    return Scrub(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was seen. `left` is what stayed behind; None: nobody knows."""
+
+    kind: str
+    hosted: bool
+    ended: str  # why it went no further; empty if it went to its end
+    findings: dict[str, Finding]
+    timings: dict[str, dict[str, float]]
+    facts: dict[str, Any]
+    left: list[str] | None
+
+    @property
+    def deviations(self) -> list[str]:
+        """The ids of what was not as assumed."""
+        return [name for name, one in self.findings.items() if one.verdict is Verdict.DEVIATES]
+
+    @property
+    def good(self) -> bool:
+        """Whether all that could be tried is as assumed, and nothing was left behind."""
+        return not self.ended and not self.deviations and self.left == []
+
+
+def report_of(
+    probe: Probe,
+    on: Ground | None,
+    *,
+    hosted: bool,
+    ended: str,
+    left: list[str] | None,
+    scrub: Scrub,
+) -> Report:
+    """Put the report together; whatever was not reached is said not to be tried."""
+    probe.skip("the examination ended before", *ASSUMPTIONS)
+    findings = {
+        name: Finding(probe.findings[name].verdict, scrub(probe.findings[name].seen))
+        for name in ASSUMPTIONS
+    }
+    timings = {
+        name: {key: round(value, 3) for key, value in asdict(timing).items()}
+        for name, timing in probe.timings().items()
+    }
+    return Report(
+        kind=probe.terminal.name,
+        hosted=hosted,
+        ended=scrub(ended),
+        findings=findings,
+        timings=timings,
+        facts={**_machine(), **({} if on is None else _account(on))},
+        left=left,
+    )
+
+
+def _machine() -> dict[str, Any]:
+    packages: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": packages,
+    }
+
+
+def _account(on: Ground) -> dict[str, Any]:
+    account, terminal, symbol = (on.rows[name] for name in ("account", "terminal", "symbol"))
+    login = str(account.login)
+    of_symbol = (
+        *("digits", "trade_calc_mode", "trade_mode", "trade_exemode", "filling_mode"),
+        *("trade_stops_level", "trade_freeze_level", "volume_min", "volume_max", "volume_step"),
+        *("trade_tick_size", "trade_tick_value", "trade_contract_size"),
+    )
+    return {
+        "login": f"{login[0]}{'*' * (len(login) - 1)}",
+        "account": {
+            name: getattr(account, name, None)
+            for name in ("trade_mode", "margin_mode", "currency", "leverage", "fifo_close")
+        },
+        "build": getattr(terminal, "build", None),
+        "symbol": {name: getattr(symbol, name, None) for name in ("name", *of_symbol)},
+    }
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON."""
+    findings = [
+        {
+            "id": name,
+            "verdict": one.verdict.value,
+            "seen": one.seen,
+            "assumed": ASSUMPTIONS[name].assumed,
+            "tried": ASSUMPTIONS[name].tried,
+            "basis": ASSUMPTIONS[name].basis,
+        }
+        for name, one in report.findings.items()
+    ]
+    body = {
+        "format": FORMAT,
+        "terminal": report.kind,
+        "hosted": report.hosted,
+        "ended": report.ended,
+        "left_behind": report.left,
+        "facts": report.facts,
+        "deviations": report.deviations,
+        "findings": findings,
+        "milliseconds": report.timings,
+    }
+    return json.dumps(body, indent=2, default=str)
+
+
+def draw(report: Report) -> None:
+    """Show the report to people."""
+    console = show.console()
+    rows = [
+        (name, one.verdict.value, ASSUMPTIONS[name].assumed, one.seen)
+        for name, one in report.findings.items()
+    ]
+    console.print(show.table("", ("id", "verdict", "what is assumed", "what was seen"), rows))
+    heads: Sequence[str] = ("call", "count", "p50 ms", "p99 ms", "longest ms")
+    times = [
+        (name, int(one["count"]), one["p50"], one["p99"], one["longest"])
+        for name, one in report.timings.items()
+    ]
+    console.print(show.table("", heads, times))
+    sys.stdout.write(f"{_summary(report)}\n")
+
+
+def _summary(report: Report) -> str:
+    tried = [one for one in report.findings.values() if one.verdict is not Verdict.NOT_TRIED]
+    text = f"{len(tried)} of {len(ASSUMPTIONS)} assumptions tried"
+    if report.ended:
+        text = f"{text}; it ended early: {report.ended}"
+    if report.deviations:
+        return f"{text}; {len(report.deviations)} deviate: {', '.join(report.deviations)}"
+    return f"{text}; none deviates"

@@ -1,0 +1,102 @@
+"""Nothing of the doctor's may be left behind, whatever went wrong.
+
+What is the doctor's: a position or an order that was not there before and has
+its magic, or came of an order that it sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from console.deep.probe import Probe
+from console.deep.reading import MAGIC, Ground
+from terminals import constants as mt5
+from terminals.requests import OrderRequest, filling_modes, on_tick
+from terminals.rows import Unreadable, facts_from, quote_from
+
+ROUNDS: Final = 6
+_CODES: Final = (mt5.TRADE_RETCODE_DONE, mt5.TRADE_RETCODE_DONE_PARTIAL, mt5.TRADE_RETCODE_PLACED)
+
+
+class Broom:
+    """Knows what was there before, what was sent, and takes away what came of it."""
+
+    def __init__(self, probe: Probe, pause: Callable[[float], None] = time.sleep) -> None:
+        """Look at what is there now. Raises `Unreadable` if that cannot be told."""
+        self._probe = probe
+        self._pause = pause
+        self.sent: set[int] = set()  # tickets of orders
+        positions, orders = probe.call("positions_get"), probe.call("orders_get")
+        if positions is None or orders is None:
+            raise Unreadable(f"what is open cannot be read: {probe.error}")
+        self._before = {row.identifier for row in positions} | {row.ticket for row in orders}
+
+    def left(self) -> list[Any] | None:
+        """Return what is left of the doctor's, None if that cannot be told."""
+        positions, orders = self._probe.call("positions_get"), self._probe.call("orders_get")
+        if positions is None or orders is None:
+            return None
+        return [
+            *(row for row in positions if self._ours(row.identifier, row.magic)),
+            *(row for row in orders if self._ours(row.ticket, row.magic)),
+        ]
+
+    def sweep(self, on: Ground) -> list[str] | None:
+        """Close and delete what is left; return what stayed, None if that cannot be told."""
+        for round_ in range(ROUNDS):
+            rows = self.left()
+            if rows == []:
+                return []
+            if rows is None:
+                self._probe.call("initialize")
+            for row in rows or ():
+                self._take_away(row, on, round_)
+            self._pause(0.2 * (round_ + 1))
+        rows = self.left()
+        return None if rows is None else [f"{type(row).__name__} {row.ticket}" for row in rows]
+
+    def _ours(self, number: int, magic: int) -> bool:
+        return number not in self._before and (magic == MAGIC or number in self.sent)
+
+    def _take_away(self, row: Any, on: Ground, round_: int) -> None:
+        if not hasattr(row, "identifier"):
+            self._probe.call("order_send", {"action": mt5.TRADE_ACTION_REMOVE, "order": row.ticket})
+            return
+        request = closing(self._probe, row, row.volume, round_)
+        if request is None:
+            return
+        answer = self._probe.call("order_send", request)
+        if answer is not None and answer.retcode in _CODES and not on.hedging:
+            # A second opposite deal would reverse a netted position: let this one be seen first.
+            self._pause(0.5)
+
+
+def closing(probe: Probe, row: Any, volume: float, turn: int = 0) -> OrderRequest | None:
+    """Return the request that closes `volume` lots of a position, None without a price.
+
+    `turn` chooses the filling mode: the first that is allowed, then the others.
+    """
+    try:
+        facts = facts_from(row.symbol, probe.call("symbol_info", row.symbol))
+    except Unreadable:
+        return None
+    quote = quote_from(row.symbol, probe.call("symbol_info_tick", row.symbol))
+    if quote is None:
+        return None
+    long = row.type == mt5.POSITION_TYPE_BUY
+    modes = filling_modes(facts)
+    return {
+        "action": mt5.TRADE_ACTION_DEAL,
+        "position": row.ticket,
+        "symbol": row.symbol,
+        "volume": volume,
+        "type": mt5.ORDER_TYPE_SELL if long else mt5.ORDER_TYPE_BUY,
+        "price": on_tick(quote.bid if long else quote.ask, facts),
+        "deviation": 100,
+        "magic": MAGIC,
+        "comment": "dtms doctor",
+        "type_time": mt5.ORDER_TIME_GTC,
+        "type_filling": modes[turn % len(modes)],
+    }
