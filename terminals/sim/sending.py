@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Final
@@ -17,6 +18,7 @@ from terminals.sim.wall import utc_seconds
 from terminals.structs import OrderCheckResult, OrderSendResult, TradeRequest
 
 # Requests whose answer has a price, and those whose answer has the quote.
+SENT_KEPT: Final = 10_000  # requests; a broker may run for months
 _PRICED: Final = (mt5.TRADE_ACTION_DEAL, mt5.TRADE_ACTION_CLOSE_BY)
 _QUOTED: Final = (*_PRICED, mt5.TRADE_ACTION_PENDING)
 _EXECUTED: Final = (
@@ -31,8 +33,13 @@ _HERE: Final = (mt5.TRADE_RETCODE_CLIENT_DISABLES_AT, mt5.TRADE_RETCODE_CONNECTI
 class Sending(Asking):
     """Asking the broker to do something, or what it would do."""
 
-    orders_sent: list[dict[str, Any]]  # requests that met the broker, and "retcode"
+    _sent: deque[dict[str, Any]]
     _requests: int
+
+    @property
+    def orders_sent(self) -> list[dict[str, Any]]:
+        """The newest requests that met the broker, each with its "retcode"; for tests."""
+        return list(self._sent)
 
     def order_check(self, *request: Any, **fields: Any) -> OrderCheckResult | None:
         """Say whether a request would be accepted, and what the account would be after it."""
@@ -133,7 +140,7 @@ class Sending(Asking):
             barred = self._barred()
             inside = self._inside(echo)
             done = Executed(barred, NOTHING) if barred else self._execute(inside)
-            self.orders_sent.append({**raw, "retcode": done.retcode})
+            self._sent.append({**raw, "retcode": done.retcode})
             return answer(done.retcode, done)
 
         return self._call("order_send", work, None, permit=permit, answer=answer)

@@ -12,6 +12,7 @@ Wrong arguments are refused here as by the package. What Python itself refuses
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +25,7 @@ from terminals.sim.histories import Histories
 from terminals.sim.looking import Looking
 from terminals.sim.market import Market
 from terminals.sim.script import FaultScript
-from terminals.sim.sending import Sending
+from terminals.sim.sending import SENT_KEPT, Sending
 from terminals.sim.zone import BrokerZone
 
 Credentials: TypeAlias = tuple[int, str, str]
@@ -78,7 +79,7 @@ class SimulatedTerminal(Looking, Histories, Charts, Sending):
         )
         self._zone = BrokerZone(conditions.zone)
         self._subscribed = set()
-        self.orders_sent: list[dict[str, Any]] = []
+        self._sent = deque(maxlen=SENT_KEPT)
         self._credentials = credentials
         self._given = {"login": login, "password": password, "server": server}
         self._requests = 0

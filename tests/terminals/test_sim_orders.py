@@ -326,3 +326,12 @@ def test_specs_can_be_replaced() -> None:
     info = terminal.symbol_info("EURUSD")
     assert info is not None
     assert info.trade_stops_level == 500
+
+
+def test_of_the_orders_sent_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker may run for months; what tests look at must not grow with it."""
+    monkeypatch.setattr("terminals.sim.terminal.SENT_KEPT", 3)
+    terminal = quiet()
+    for magic in range(5):
+        sent(terminal, order(magic=magic))
+    assert [one["magic"] for one in terminal.orders_sent] == [2, 3, 4]
