@@ -61,6 +61,7 @@ _ARRAY: Final = 1  # msgpack's codes of extensions: an array of numpy's,
 _FLOATS: Final = 2  # a column of floats, eight bytes each as this machine has them,
 _INTS: Final = 3  # and one of whole numbers
 _ITEM: Final = 8
+MOST_ROWS: Final = 1_000_000  # of one answer; a damaged number must not fill the memory
 
 
 # -- the worker's side
@@ -107,16 +108,25 @@ def _columns(rows: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _column(values: tuple[Any, ...]) -> Any:
-    """Return a column as bytes where it is one of floats or of whole numbers, by its first."""
-    kind = type(values[0])
+    """Return a column as bytes where it is one of floats or of whole numbers, by its first.
+
+    One whose values are all the same, as of most fields of most accounts, is
+    that value and how often.
+    """
+    size, first = len(values), values[0]
+    kind = type(first)
     try:
         if kind is float:
-            return msgpack.ExtType(_FLOATS, struct.pack(f"{len(values)}d", *values))
+            data = struct.pack(f"{size}d", *values)
+            same = data == data[:_ITEM] * size  # by the bits: 0.0 is not -0.0
+            return {size: first} if same else msgpack.ExtType(_FLOATS, data)
         if kind is int:
-            return msgpack.ExtType(_INTS, struct.pack(f"{len(values)}q", *values))
+            data = struct.pack(f"{size}q", *values)
+            same = data == data[:_ITEM] * size
+            return {size: first} if same else msgpack.ExtType(_INTS, data)
     except (struct.error, OverflowError):  # mixed, or a number of more than 63 bits: one by one
-        pass
-    return values
+        return values
+    return {size: first} if kind is str and values.count(first) == size else values
 
 
 def _packed_array(found: Any) -> Any:
@@ -194,6 +204,10 @@ def _values(call: str, column: Any) -> Sequence[Any]:
             raise _bad(call, column)
         size, kind = len(column.data) // _ITEM, "d" if column.code == _FLOATS else "q"
         return struct.unpack(f"{size}{kind}", column.data)
+    if isinstance(column, dict) and len(column) == 1:
+        ((size, value),) = column.items()
+        if type(size) is int and 0 < size <= MOST_ROWS:
+            return (value,) * size
     if not isinstance(column, tuple):
         raise _bad(call, column)
     return column

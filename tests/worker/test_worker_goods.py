@@ -19,6 +19,7 @@ from terminals.rows import Unreadable, account_from, position_from
 from terminals.worker.frames import Frames, frame
 from terminals.worker.goods import (
     MANY,
+    MOST_ROWS,
     ONE,
     Packing,
     Unpacking,
@@ -128,9 +129,20 @@ def test_a_row_of_a_type_that_c_has_made() -> None:
     assert (found.tm_year, found.tm_yday) == (1970, 1)
 
 
-WHOLE = st.integers(-(2**63), 2**64 - 1)
+WHOLE = st.integers(-(2**63), 2**64 - 1) | st.sampled_from([0, 0, 1])
 CELL = st.one_of(WHOLE, st.floats(), st.text(max_size=5), st.booleans(), st.none())
-COLUMN = st.one_of(*(st.lists(one, min_size=3, max_size=3) for one in (WHOLE, st.floats(), CELL)))
+COLUMN = st.one_of(
+    *(
+        st.lists(one, min_size=3, max_size=3)
+        for one in (
+            WHOLE,
+            st.floats(),
+            st.sampled_from([0.0, -0.0]),
+            st.sampled_from(["", "a"]),
+            CELL,
+        )
+    )
+)
 
 
 def shown(value: Any) -> Any:
@@ -162,6 +174,12 @@ def test_columns_of_any_values(columns: list[list[Any]]) -> None:
         (msgpack.ExtType(4, b"12345678"), (1,)),
         ("a", "b"),
         (5, (1,)),
+        ({0: 1}, ()),
+        ({-1: 1}, {-1: "a"}),
+        ({MOST_ROWS + 1: 1}, {MOST_ROWS + 1: "a"}),
+        ({True: 1}, {True: "a"}),
+        ({2: 1}, {3: "a"}),
+        ({1: 1, 2: 1}, ("a",)),
     ],
 )
 def test_columns_that_are_none(columns: Any) -> None:
