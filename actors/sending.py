@@ -10,6 +10,7 @@ from actors.messages import RecordOutcome
 from actors.names import MONITOR, REGISTRY
 from actors.terminal_news import TerminalNews
 from defence.broker import Account
+from defence.errors import BrokerUnknown
 from defence.orders import LATEST, Intent, IntentKind, Outcome, OutcomeKind
 from defence.outcomes import CANNOT_ACT
 from terminals.lease import Lease, Permit
@@ -111,9 +112,18 @@ class Sending:
         )
 
     def _permit(self, account: Account, *leases: Lease) -> Permit:
-        check = account_check(
+        look = account_check(
             self._terminal(), expected_login=account.login, expected_server=account.server
         )
+
+        def check() -> None:
+            try:
+                look()
+            except BrokerUnknown:
+                # The facts for this order may have been read from another account's broker.
+                self._symbols.forget()
+                raise
+
         return Permit(*leases, check=check)
 
     def _tell(self, outcome: Outcome) -> None:

@@ -50,7 +50,7 @@ class TerminalNews:
             # The switches explain the refusals: they also say when it is over.
             self._refused, self._wait = None, WAIT_FIRST
         elif self._refused is not None and self._owner.clock.monotonic() >= self._again_at + GRACE:
-            self._refused = None
+            self._refused, self._wait = None, WAIT_FIRST
         self._say(switched_off or self._refused)
         before, self._build.newest = self._build.newest, state.build
         if before not in (None, state.build):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from console import show
 from console.checks import (
@@ -22,6 +23,15 @@ from console.ends import DONE, FAILED, Ended
 from console.flags import given
 from console.settings import load
 
+if TYPE_CHECKING:
+    from supervisors.settings import Settings
+
+FOLDER_UNTOLD: Final = Check(
+    "data folder",
+    Verdict.NOTE,
+    "not looked at: a real terminal's is by account, and none is given",
+    "give --login and --server, or --data-dir; a guard needs them too",
+)
 OURS: Final = ("timeout", "deep", "yes_trade_on_demo", "symbol", "as_json")  # no settings
 
 
@@ -62,20 +72,35 @@ def examine(flags: Mapping[str, Any], patience: float) -> list[Check]:
     """Return every check that could be made."""
     checks = [check_python(), check_packages()]
     try:
-        settings = load(flags)
+        settings, told = _settings(flags)
     except Ended as problem:
         return [*checks, check_settings(problem)]
-    checks += [
-        check_settings(None),
-        *check_folder(settings.folder),
-        check_token(settings.folder),
-        check_port(settings, min(patience, 5.0)),
-    ]
+    checks.append(check_settings(None))
+    if told:
+        checks += [*check_folder(settings.folder), check_token(settings.folder)]
+    else:
+        checks.append(FOLDER_UNTOLD)
+    checks.append(check_port(settings, min(patience, 5.0)))
     if "terminal" in flags:
         from console.look_at_terminal import check_terminal
 
         checks.append(check_terminal(settings, patience))
     return checks
+
+
+def _settings(flags: Mapping[str, Any]) -> tuple[Settings, bool]:
+    """Return the settings, and whether they tell a data folder.
+
+    That of a real terminal is by account, and which account that is may be
+    what the terminal is asked for.
+    """
+    try:
+        return load(flags), True
+    except Ended:
+        if "data_dir" in flags:
+            raise
+        settings = load({**flags, "data_dir": Path("unused")})  # whatever else is wrong
+        return settings.model_copy(update={"data_dir": None}), False
 
 
 def draw(checks: Sequence[Check]) -> None:

@@ -31,6 +31,7 @@ class NewestQuotes:
         newest, older = self._newest.get(quote.symbol), self._older.get(quote.symbol)
         if newest is not None:
             if (newest.bid, newest.ask, newest.time) == (quote.bid, quote.ask, quote.time):
+                self._older.pop(quote.symbol, None)  # the next older one is the first of a row
                 return newest
             if quote.time < newest.time and (older is None or quote.time <= older):
                 self._older[quote.symbol] = quote.time

@@ -93,6 +93,7 @@ def glance(
         facts = {name: each for name, each in looked if each is not None}
         after = frame(terminal, login, server, "after the read", like=before)
     except Unreadable as problem:
+        symbols.forget()  # what was read before the frame failed may be another broker's
         return Unknown(str(problem))
     return Glance(
         asked_at=asked_at,

@@ -80,7 +80,8 @@ class NativeTerminal:
 
         False and -10003 also if the executable is not there just now (an
         update replaces it), and if the terminal that answers shows another
-        folder than the one that was asked for.
+        folder than the one that was asked for. One that connects and then
+        cannot be asked is let go too, with the code of that.
         """
         try:
             check(self._path)
@@ -91,13 +92,20 @@ class NativeTerminal:
         self._began = True
         if not self._call("initialize", **self._options()):
             return False
-        info = self._module.terminal_info()
+        info = self._call("terminal_info")
         shown = getattr(info, "path", "")
-        if shown and not same_folder(shown, self._path):
-            self._call("shutdown")
+        if info is None:
+            # It answered, and now it does not: it may be any. The cause is not ours to guess.
+            code, text = self.last_error()
+            code = mt5.RES_E_INTERNAL_FAIL_INIT if code == mt5.RES_S_OK else code
+            text = f"{text}, which terminal answers cannot be told"
+        elif shown and not same_folder(shown, self._path):
+            code = mt5.RES_E_INTERNAL_FAIL_INIT
             text = f"IPC initialize failed, the terminal in {shown} answers, not {self._path}"
-            return self._fail(mt5.RES_E_INTERNAL_FAIL_INIT, text)
-        return True
+        else:
+            return True
+        self._call("shutdown")
+        return self._fail(code, text)
 
     def _options(self) -> dict[str, Plain]:
         # What is not given is left out: the package takes None for a wrong argument.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from defence.broker import Empty, Known, MarginMode, Quote, SymbolFacts, Unknown
+from defence.broker import Empty, Known, MarginMode, OrderFate, Quote, SymbolFacts, Unknown
 from defence.errors import CannotAct, Fenced, Invalid
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
 from defence.outcomes import CANNOT_ACT
@@ -24,6 +24,7 @@ from terminals.answers import Answer, answer_from, without_result
 from terminals.constants import TRADE_ACTION_REMOVE, TRADE_RETCODE_INVALID_FILL
 from terminals.lastlook import objection, same_price
 from terminals.lease import Permit
+from terminals.order_fates import fate_of
 from terminals.protocol import Terminal
 from terminals.reading import (
     deals_of_order,
@@ -150,9 +151,17 @@ def delete_pending(
         return answer
     if answer.meaning is Meaning.DONE:
         return answer.outcome(intent_id, OutcomeKind.DONE, now(), "deleted")
-    if answer.meaning is Meaning.PLACED and isinstance(order_waits(terminal, order_ticket), Empty):
-        return answer.outcome(intent_id, OutcomeKind.DONE, now(), "read back: it waits no longer")
+    if answer.meaning is Meaning.PLACED and _is_deleted(terminal, order_ticket):
+        return answer.outcome(intent_id, OutcomeKind.DONE, now(), "read back: it was deleted")
     return answer.refusal(intent_id, now())
+
+
+def _is_deleted(terminal: Terminal, order_ticket: int) -> bool:
+    # That it waits no longer proves nothing: an order that was filled waits no longer either.
+    try:
+        return fate_of(terminal, order_ticket) is OrderFate.DELETED
+    except Unreadable:
+        return False
 
 
 def _position_look(

@@ -91,9 +91,14 @@ class SymbolCache:
     def belong_to(self, login: int, server: str) -> None:
         """Forget everything if it was read for another account."""
         if self._owner != (login, server):
+            self.forget()
             self._owner = (login, server)
-            self._facts.clear()
-            self.problems.clear()
+
+    def forget(self) -> None:
+        """Forget everything: whose broker it was read from is in doubt."""
+        self._owner = None
+        self._facts.clear()
+        self.problems.clear()
 
     def facts(self, terminal: Terminal, symbol: str, at: float) -> SymbolFacts | None:
         """Return the facts, from the terminal if the kept ones are too old at `at`."""
@@ -195,6 +200,7 @@ def take_snapshot(
         facts = {name: each for name, each in looked if each is not None}
         after = frame(terminal, login, server, "after the read")
     except Unreadable as problem:
+        symbols.forget()  # what was read before the frame failed may be another broker's
         return Unknown(str(problem))
     return Snapshot(
         id=snapshot_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from console.deep.probe import Probe
@@ -53,7 +53,7 @@ def examine(
     pause: Pause = time.sleep,
 ) -> Report:
     """Return the report; the terminal is closed again. `make` and `pause` are seams for tests."""
-    hidden = scrub_of(None, login=settings.login, server=settings.server)
+    hidden = _scrub(settings, None)
     try:
         terminal = (make or _maker(settings))()
     except DtmsError as error:
@@ -86,8 +86,7 @@ class Examination:
 
     def read(self, symbol: str) -> None:
         """Connect and try what needs no order."""
-        path = self.settings.terminal_path
-        if not connect(self.probe, None if path is None else str(path.absolute())):
+        if not connect(self.probe, _folder_asked_for(self.settings)):
             self.ended = f"it does not connect: {self.probe.error}"
             return
         try:
@@ -118,7 +117,8 @@ class Examination:
         """Try what needs orders, with the account locked against a guard; then tidy up."""
         lock = AccountLock(self.settings.locks_dir, on.account.server, on.account.login)
         try:
-            if self.probe.terminal.real:  # a simulated broker of its own has no other client
+            # A simulated broker of its own has no other client; a shared one may have a guard.
+            if self.probe.terminal.real or self.settings.broker is not None:
                 lock.acquire()
         except AlreadyGuarded as error:
             self.probe.skip(f"a guard runs on this account: {error.message}", *TRADES)
@@ -156,10 +156,27 @@ def _examined(at: Examination, symbol: str, may_trade: bool) -> Report:
         at.probe.attempt(lambda: leave_and_return(at.probe, on), "shutdown", "again")
     at.probe.attempt(lambda: at.probe.call("shutdown"))
     settings = at.settings
-    scrub: Scrub = scrub_of(on, login=settings.login, server=settings.server)
+    scrub = _scrub(settings, on, at.probe.folder)
     return report_of(
         at.probe, on, hosted=settings.isolated, ended=at.ended, left=at.left, scrub=scrub
     )
+
+
+def _folder_asked_for(settings: Settings) -> PurePath | None:
+    """Return where the terminal must be: on this machine, or on the bridge's Windows."""
+    path = settings.terminal_path
+    if path is None:
+        return None
+    if settings.terminal == "bridge":
+        return PureWindowsPath(str(path)).parent
+    return path.absolute().parent
+
+
+def _scrub(settings: Settings, on: Ground | None, shown: str = "") -> Scrub:
+    path = settings.terminal_path
+    given = None if path is None else path.parent
+    folders = (shown, given, _folder_asked_for(settings))
+    return scrub_of(on, login=settings.login, server=settings.server, folders=folders)
 
 
 def _say_loudly(left: list[str] | None) -> None:

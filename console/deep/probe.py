@@ -46,6 +46,7 @@ class Probe:
         """`clock` counts seconds."""
         self.terminal = terminal
         self.findings: dict[str, Finding] = {}
+        self.folder = ""  # that the terminal showed when it was connected
         self._clock = clock
         self._times: dict[str, list[float]] = {}
 

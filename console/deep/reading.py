@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from console.deep.probe import Probe, shown
 from defence.broker import Account, MarginMode, Quote, Snapshot, SymbolFacts
 from terminals import constants as mt5
-from terminals.installed import same_folder
+from terminals.installed import EXECUTABLE, same_folder
 from terminals.reading import SymbolCache, take_snapshot
 from terminals.requests import OrderRequest, filling_modes, on_tick
 from terminals.rows import Unreadable, account_from, facts_from, quote_from, terminal_from
@@ -45,8 +46,8 @@ class Ground:
         return self.account.margin_mode is MarginMode.HEDGING
 
 
-def connect(probe: Probe, executable: str | None) -> bool:
-    """Connect, patiently as the guard does; note how it went."""
+def connect(probe: Probe, folder: PurePath | None) -> bool:
+    """Connect, patiently as the guard does; note how it went. `folder` is the terminal's."""
     answer = probe.call("initialize")
     while not answer and "still connecting" in probe.error[1]:
         answer = probe.call("initialize")  # a hosted one waits on, until its own time is over
@@ -54,12 +55,18 @@ def connect(probe: Probe, executable: str | None) -> bool:
     if not probe.saw("connect", answer is True and code == 1, f"{answer}, {code} {text}"):
         return False
     info = probe.call("terminal_info")
-    shown_folder = getattr(info, "path", "")
-    if executable is None:
+    probe.folder = getattr(info, "path", "")
+    if folder is None:
         probe.skip("no executable was given", "connect-path")
     else:
-        probe.saw("connect-path", same_folder(shown_folder or "?", executable), shown_folder)
+        probe.saw("connect-path", _is_folder(probe.folder or "?", folder), probe.folder)
     return True
+
+
+def _is_folder(shown: str, folder: PurePath) -> bool:
+    if isinstance(folder, Path):
+        return same_folder(shown, str(folder / EXECUTABLE))
+    return type(folder)(shown) == folder  # another machine's: only the names can be compared
 
 
 def ground(probe: Probe, symbol: str) -> Ground:
@@ -78,9 +85,11 @@ def ground(probe: Probe, symbol: str) -> Ground:
     state = terminal_from(state_row)
     probe.saw("switches", True, f"build {state.build}, trading {state.trade_allowed}")
     probe.fields("fields-terminal", state_row, TerminalInfo)
-    probe.saw("select", probe.call("symbol_select", symbol, True), "once")
-    probe.saw("select", probe.call("symbol_select", symbol, True), "twice")
+    selected = probe.call("symbol_select", symbol, True)
     facts, symbol_row = _facts(probe, symbol)
+    if symbol_row is not None or selected:  # else it is no known symbol, and False is right
+        probe.saw("select", selected, "once")
+        probe.saw("select", probe.call("symbol_select", symbol, True), "twice")
     quote = _quote(probe, symbol)
     rows = {"account": row, "terminal": state_row, "symbol": symbol_row}
     return Ground(account, rows, symbol, facts, quote)
@@ -90,8 +99,8 @@ def _facts(probe: Probe, symbol: str) -> tuple[SymbolFacts | None, Any]:
     row = probe.call("symbol_info", symbol)
     if row is None:
         why = f"{symbol} is unknown here: give another --symbol"
-        probe.skip(why, "symbol", "fields-symbol", "check", "check-volume", "check-fill")
-        probe.skip(why, "fields-check", "comment-long")
+        probe.skip(why, "symbol", "select", "fields-symbol", "check", "check-volume")
+        probe.skip(why, "check-fill", "fields-check", "comment-long")
         return None, None
     probe.fields("fields-symbol", row, SymbolInfo)
     try:

@@ -40,16 +40,23 @@ class Scrub:
         return text
 
 
-def scrub_of(on: Ground | None, *, login: int | None = None, server: str | None = None) -> Scrub:
+def scrub_of(
+    on: Ground | None,
+    *,
+    login: int | None = None,
+    server: str | None = None,
+    folders: Iterable[object] = (),
+) -> Scrub:
     """Return what hides the account, its owner, its broker and this machine's folders."""
     words: list[tuple[str, object]] = [("login", login), ("server", server)]
+    words += [("folder", folder) for folder in folders]
     if on is not None:
         account, terminal = on.rows["account"], on.rows["terminal"]
         words += [(name, getattr(account, name, None)) for name in ("login", "server")]
         words += [("owner", getattr(account, "name", None))]
         words += [("broker", getattr(row, "company", None)) for row in (account, terminal)]
-        folders = ("path", "data_path", "commondata_path")
-        words += [("folder", getattr(terminal, name, None)) for name in folders]
+        shown = ("path", "data_path", "commondata_path")
+        words += [("folder", getattr(terminal, name, None)) for name in shown]
     return Scrub(words)
 
 

@@ -12,11 +12,21 @@ from typing import Any, Final
 
 from console.deep.probe import Probe
 from console.deep.reading import MAGIC, Ground
+from defence.errors import BrokerUnknown, CannotAct
+from defence.retcodes import Meaning, classify
 from terminals import constants as mt5
 from terminals.requests import OrderRequest, filling_modes, on_tick
 from terminals.rows import Unreadable, facts_from, quote_from
 
 ROUNDS: Final = 6
+LATE: Final = 30.0  # seconds in which an order without an answer may still show its effect
+_LOOK_EVERY: Final = 0.5  # seconds
+_NEVER_SENT: Final = (
+    mt5.RES_E_INVALID_PARAMS,
+    mt5.RES_E_AUTO_TRADING_DISABLED,
+    mt5.RES_E_INTERNAL_FAIL_CONNECT,
+)
+_OPENS: Final = (mt5.TRADE_ACTION_DEAL, mt5.TRADE_ACTION_PENDING)
 _CODES: Final = (mt5.TRADE_RETCODE_DONE, mt5.TRADE_RETCODE_DONE_PARTIAL, mt5.TRADE_RETCODE_PLACED)
 
 
@@ -27,11 +37,31 @@ class Broom:
         """Look at what is there now. Raises `Unreadable` if that cannot be told."""
         self._probe = probe
         self._pause = pause
-        self.sent: set[int] = set()  # tickets of orders
+        self._sent: set[int] = set()  # tickets of orders
+        self._unsure = 0  # openings of which nobody knows whether they arrived
+        self._found: set[int] = set()  # what is ours although no answer named it
         positions, orders = probe.call("positions_get"), probe.call("orders_get")
         if positions is None or orders is None:
             raise Unreadable(f"what is open cannot be read: {probe.error}")
         self._before = {row.identifier for row in positions} | {row.ticket for row in orders}
+
+    def send(self, request: OrderRequest, send: Callable[[], Any]) -> Any:
+        """Carry out `send`, which sends the request, and note what may come of it."""
+        opens = int(request["action"] in _OPENS and "position" not in request)
+        self._unsure += opens  # whatever interrupts it: it may have arrived
+        try:
+            result = send()
+        except (BrokerUnknown, CannotAct):  # the permit refused it
+            self._unsure -= opens
+            raise
+        if result is None:
+            known = self._probe.error[0] in _NEVER_SENT
+        else:
+            known = classify(result.retcode) is not Meaning.OUTCOME_UNKNOWN
+            if known and result.order:
+                self._sent.add(result.order)
+        self._unsure -= opens * known
+        return result
 
     def left(self) -> list[Any] | None:
         """Return what is left of the doctor's, None if that cannot be told."""
@@ -39,26 +69,46 @@ class Broom:
         if positions is None or orders is None:
             return None
         return [
-            *(row for row in positions if self._ours(row.identifier, row.magic)),
-            *(row for row in orders if self._ours(row.ticket, row.magic)),
+            *(row for row in positions if self._is_ours(row.identifier, row.magic)),
+            *(row for row in orders if self._is_ours(row.ticket, row.magic)),
         ]
 
     def sweep(self, on: Ground) -> list[str] | None:
-        """Close and delete what is left; return what stayed, None if that cannot be told."""
-        for round_ in range(ROUNDS):
+        """Close and delete what is left; return what stayed, None if that cannot be told.
+
+        Nothing there is the end only if no opening of unknown fate is missing:
+        one may be filled long after its answer was lost.
+        """
+        turn, waited = 0, 0.0
+        while True:
             rows = self.left()
             if rows == []:
-                return []
-            if rows is None:
-                self._probe.call("initialize")
-            for row in rows or ():
-                self._take_away(row, on, round_)
-            self._pause(0.2 * (round_ + 1))
-        rows = self.left()
+                if len(self._found) >= self._unsure:
+                    return []
+                if waited >= LATE:
+                    return None
+                delay = _LOOK_EVERY
+            elif turn == ROUNDS:
+                break
+            else:
+                if rows is None:
+                    self._probe.call("initialize")
+                for row in rows or ():
+                    self._take_away(row, on, turn)
+                turn += 1
+                delay = 0.2 * turn
+            self._pause(delay)
+            waited += delay
         return None if rows is None else [f"{type(row).__name__} {row.ticket}" for row in rows]
 
-    def _ours(self, number: int, magic: int) -> bool:
-        return number not in self._before and (magic == MAGIC or number in self.sent)
+    def _is_ours(self, number: int, magic: int) -> bool:
+        if number in self._before:
+            return False
+        if number in self._sent:
+            return True
+        if magic == MAGIC:
+            self._found.add(number)
+        return magic == MAGIC
 
     def _take_away(self, row: Any, on: Ground, round_: int) -> None:
         if not hasattr(row, "identifier"):

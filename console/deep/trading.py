@@ -87,10 +87,9 @@ class Session:
     # -- sending and looking
 
     def _send(self, request: OrderRequest) -> Any:
-        result = self._probe.call("send_under", self._permit, request)
-        if result is not None and result.order:
-            self._broom.sent.add(result.order)
-        return result
+        return self._broom.send(
+            request, lambda: self._probe.call("send_under", self._permit, request)
+        )
 
     def _said(self, result: Any) -> str:
         if result is None:
@@ -126,12 +125,11 @@ class Session:
             self._probe.skip(f"{self._on.symbol} has no price just now", "off")
             return
         # Without the permit, which would not let it out: what the terminal says is looked for.
-        result = self._probe.call("order_send", opening(self._on, self._on.facts.volume_min))
+        request = opening(self._on, self._on.facts.volume_min)
+        result = self._broom.send(request, lambda: self._probe.call("order_send", request))
         if result is None:
             self._probe.saw("off", self._probe.error[0] == -8, self._said(result))
             return
-        if result.order:
-            self._broom.sent.add(result.order)
         self._probe.saw("off", result.retcode in _DISABLED, self._said(result))
 
     def _open(self, volume: float) -> None:

@@ -17,6 +17,7 @@ from console.deep.reading import MAGIC, SLOW, ground, read_all
 from console.deep.report import Report, Scrub, as_json
 from console.deep.table import ASSUMPTIONS
 from console.main import main
+from defence.errors import TerminalRefused
 from storage.locks import AccountLock
 from supervisors.settings import Settings
 from terminals import GeneratedMarket, SimulatedTerminal
@@ -35,7 +36,7 @@ def simulated(kind: type[SimulatedTerminal] = SimulatedTerminal, **options: Any)
     return kind(market=market, now=time.time, speed=0.0, step=0.001, **options)
 
 
-def examined(terminal: Any, *, may_trade: bool = True, **settings: Any) -> Report:
+def examined(terminal: Any, /, *, may_trade: bool = True, **settings: Any) -> Report:
     """Examine a terminal that is at hand, without waiting between two tries."""
     return examine(
         Settings(**settings),
@@ -122,7 +123,9 @@ def test_what_cannot_be_traded_says_so() -> None:
         Settings(), symbol="NOPE", may_trade=True, make=simulated, pause=lambda _: None
     )
     assert "--symbol" in report.findings["open"].seen
-    assert "select" in report.deviations
+    assert "--symbol" in report.findings["select"].seen
+    assert report.findings["select"].verdict is Verdict.NOT_TRIED
+    assert report.good
 
 
 # -- who may trade
@@ -164,6 +167,21 @@ def test_nothing_is_sent_while_a_guard_has_the_account(tmp_path: Path) -> None:
         lock.release()
     assert "a guard runs on this account" in report.findings["open"].seen
     assert terminal.orders_sent == []
+
+
+def test_nothing_is_sent_while_a_guard_has_the_account_of_a_shared_broker(tmp_path: Path) -> None:
+    terminal = simulated()
+    lock = AccountLock(tmp_path / "state", "Simulated-Demo", 5_001_000)
+    lock.acquire()
+    try:
+        shared = {"state_dir": tmp_path / "state", "broker": str(tmp_path / "broker.json")}
+        report = examined(terminal, **shared)
+        alone = examined(simulated(), state_dir=tmp_path / "state")
+    finally:
+        lock.release()
+    assert "a guard runs on this account" in report.findings["open"].seen
+    assert terminal.orders_sent == []
+    assert alone.findings["open"].verdict is Verdict.AS_ASSUMED  # that broker is its own
 
 
 def test_a_netted_position_of_a_person_is_not_touched(tmp_path: Path) -> None:
@@ -262,6 +280,62 @@ def test_what_cannot_be_tidied_up_is_said_loudly(capsys: pytest.CaptureFixture[s
     assert all(one in err for one in report.left)
     assert {"close", "remove", "left-nothing"} <= set(report.deviations)
     assert not report.good
+
+
+class Lossy(SimulatedTerminal):
+    """An opening deal is taken and its answer lost; with `late` it is carried out after that."""
+
+    code = -10005
+    late = True
+    lost: dict[str, Any] | None = None
+    error: tuple[int, str] | None = None
+
+    def send_under(self, permit: Any, request: Any) -> Any:
+        if request["action"] == 1 and "position" not in request:
+            self.lost, self.error = dict(request), (self.code, "lost")
+            return None
+        self.error = None
+        return super().send_under(permit, request)
+
+    def last_error(self) -> tuple[int, str]:
+        return self.error or super().last_error()
+
+    def positions_get(self, *unnamed: Any, **filters: Any) -> Any:
+        self.error = None
+        return super().positions_get(*unnamed, **filters)
+
+
+def test_an_order_that_is_filled_long_after_its_answer_was_lost_is_taken_away(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "broker.json"
+    terminal, waited = simulated(Lossy, state=path), 0.0
+
+    def pause(seconds: float) -> None:
+        nonlocal waited
+        waited += seconds
+        if terminal.lost and waited > 8:
+            request, terminal.lost = terminal.lost, None
+            assert terminal.order_send(request).retcode == 10009
+
+    report = examine(
+        Settings(), symbol="EURUSD", may_trade=True, make=lambda: terminal, pause=pause
+    )
+    assert waited > 8
+    assert report.left == []
+    assert positions(simulated(state=path)) == 0
+
+
+@pytest.mark.parametrize(("code", "left"), [(-10005, None), (-10002, None), (-10004, [])])
+def test_an_order_of_which_nobody_knows_is_said_loudly(
+    code: int, left: list[str] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = simulated(Lossy)
+    terminal.code = code
+    report = examined(terminal)
+    assert report.left == left
+    assert ("cannot be told what is left" in capsys.readouterr().err) is (left is None)
+    assert ("left-nothing" in report.deviations) is (left is None)
 
 
 # -- deviations
@@ -390,6 +464,58 @@ def test_one_deviation_each(
     assert expected <= set(report.deviations), deviating(report)
     if kind not in (Crossed, FilterIgnored, NothingForUnknown):  # those spoil other trials too
         assert set(report.deviations) == expected, deviating(report)
+
+
+class OfBridge(SimulatedTerminal):
+    """A terminal of a Windows elsewhere; `account` false: nobody is logged in."""
+
+    name = "bridge"
+    account = True
+
+    def terminal_info(self) -> Any:
+        row = super().terminal_info()
+        path = r"C:\Program Files\Jane MT5"
+        return None if row is None else TerminalInfo(**{**row._asdict(), "path": path})
+
+    def account_info(self) -> Any:
+        row = super().account_info()
+        return row if self.account else None
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict"),
+    [
+        (r"C:\Program Files\Jane MT5\terminal64.exe", Verdict.AS_ASSUMED),
+        (r"c:\program files\jane mt5\terminal64.exe", Verdict.AS_ASSUMED),
+        (r"C:\Program Files\Other\terminal64.exe", Verdict.DEVIATES),
+    ],
+)
+def test_a_path_of_the_bridges_windows_is_no_path_of_this_machine(
+    path: str, verdict: Verdict
+) -> None:
+    terminal = simulated(OfBridge)
+    report = examined(terminal, may_trade=False, terminal="bridge", terminal_path=path)
+    assert report.findings["connect-path"].verdict is verdict
+
+
+def test_the_folder_is_taken_out_also_if_the_account_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("Jane MT5", "Other"):  # the one that it shows, and another one
+        terminal = simulated(OfBridge)
+        terminal.account = False
+        path = rf"C:\Program Files\{name}\terminal64.exe"
+        report = examined(terminal, terminal="bridge", terminal_path=path)
+        assert "account_info failed" in report.ended
+        assert report.findings["connect-path"].seen == "<folder>"
+        assert "Jane" not in as_json(report)
+    executable = tmp_path / "Jane" / "terminal64.exe"
+
+    def gone() -> Any:
+        raise TerminalRefused(f"{executable} does not exist")
+
+    settings = Settings(terminal="native", terminal_path=executable)
+    report = examine(settings, symbol="EURUSD", may_trade=False, make=gone)
+    assert "does not exist" in report.ended
+    assert "Jane" not in as_json(report)
 
 
 def test_slow_calls_are_named() -> None:

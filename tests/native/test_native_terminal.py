@@ -153,6 +153,20 @@ def test_another_terminal_that_answers_is_not_taken(install: Install, hosted: Ho
     assert terminal.initialize() is True
 
 
+def test_a_terminal_that_cannot_be_asked_which_it_is_is_not_taken(
+    install: Install, hosted: Hosted
+) -> None:
+    home = install(silent=True)
+    terminal = hosted(home)
+    assert terminal.initialize() is False
+    code, text = terminal.last_error()
+    assert code == -10_005
+    assert "which terminal answers cannot be told" in text
+    assert terminal.account_info() is None  # it was let go
+    home.now(silent=False)
+    assert terminal.initialize() is True
+
+
 def test_an_executable_that_is_being_replaced_is_an_outage(
     install: Install, hosted: Hosted
 ) -> None:

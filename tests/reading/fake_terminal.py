@@ -228,8 +228,12 @@ class FakeTerminal:
 
     def history_orders_get(self, *_: Any, **chosen: Any) -> tuple[TradeOrder, ...] | None:
         def usual() -> tuple[TradeOrder, ...]:
-            rows = self.old_orders
-            return tuple(r for r in rows if chosen.get("position", r.position_id) == r.position_id)
+            return tuple(
+                r
+                for r in self.old_orders
+                if chosen.get("position", r.position_id) == r.position_id
+                and chosen.get("ticket", r.ticket) == r.ticket
+            )
 
         return self._do("history_orders_get", usual)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fake_terminal import LOGIN, SERVER, Fails, FakeTerminal, deal, position, row
 from order_samples import QUOTE, facts, intent
 
-from defence.broker import Direction, MarginMode
+from actors.sending import Sending
+from defence.broker import Account, Direction, MarginMode
 from defence.errors import Fenced, Invalid
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
 from defence.retcodes import MEANINGS, Meaning
 from terminals.lease import Lease, Permit
 from terminals.ordering import delete_pending, execute
-from terminals.reading import account_check
+from terminals.reading import SymbolCache, account_check, account_of
 from terminals.structs import OrderSendResult, Tick, TradeOrder, TradePosition
 
 DONE, PARTIAL = OutcomeKind.DONE, OutcomeKind.PARTIAL
@@ -601,11 +603,48 @@ def test_deleting_refused_or_unknown(retcode: int, kind: OutcomeKind) -> None:
     assert delete(terminal).kind is kind
 
 
-def test_deletion_accepted_and_read_back() -> None:
+@pytest.mark.parametrize(
+    ("past", "kind"),
+    [
+        ((TradeOrder(ticket=31, state=2),), DONE),  # canceled
+        ((TradeOrder(ticket=31, state=4),), UNKNOWN),  # filled: a position is open now
+        ((TradeOrder(ticket=31, state=6),), UNKNOWN),  # expired
+        ((), UNKNOWN),
+        (Fails(-10001), UNKNOWN),
+    ],
+)
+def test_a_deletion_that_was_accepted_is_done_only_if_history_says_so(
+    past: Any, kind: OutcomeKind
+) -> None:
     terminal = waiting()
     terminal.replies = [10008]
-    terminal.on("orders_get", (), nth=2)
-    assert delete(terminal).kind is DONE
+    terminal.on("orders_get", (), nth=2)  # it waits no longer, as after a fill
+    terminal.on("history_orders_get", past)
+    assert delete(terminal).kind is kind
+
+
+def test_facts_read_for_an_order_are_forgotten_if_another_account_is_logged_in() -> None:
+    terminal, cache = with_position(), SymbolCache()
+    account = account_of(terminal)
+    assert isinstance(account, Account)
+    cache.belong_to(LOGIN, SERVER)
+    lease, clock = Lease("connector", 1), SimpleNamespace(wall=lambda: 5.0)
+    owner = SimpleNamespace(context=SimpleNamespace(lease=lease), clock=clock)
+    sending = Sending(
+        cast(Any, owner),
+        terminal=lambda: terminal,
+        account=lambda: account,
+        symbols=cache,
+        news=cast(Any, None),
+    )
+    terminal.login = 77
+    outcome = sending.for_ops(intent(CLOSE))
+    assert outcome.kind is NOT_SENT
+    assert "login at the order is 77" in outcome.detail
+    read = terminal.calls["symbol_info"]
+    cache.belong_to(LOGIN, SERVER)
+    assert cache.facts(terminal, "EURUSD", 6.0) is not None
+    assert terminal.calls["symbol_info"] == read + 1
 
 
 def test_a_hung_last_look_that_ends_after_the_revocation_does_not_send() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from defence.broker import Direction, Empty, Known, MarginMode, Snapshot, Unknown
 from defence.errors import BrokerUnknown, Invalid
+from terminals.glancing import Pace, glance
 from terminals.lease import Lease, Permit
 from terminals.reading import (
     SymbolCache,
@@ -294,6 +295,40 @@ def test_facts_are_of_one_account() -> None:
     terminal.login, terminal.positions = 78, {}
     known(terminal, cache, expected_login=78)
     assert not cache.problems
+
+
+LOOKS: dict[str, Callable[[FakeTerminal, SymbolCache], Any]] = {
+    "snapshot": look,
+    "glance": lambda terminal, cache: glance(
+        terminal,
+        [(11, None)],
+        expected_login=LOGIN,
+        expected_server=SERVER,
+        now=lambda: 100.0,
+        monotonic=lambda: 0.0,
+        symbols=cache,
+        pace=Pace(),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LOOKS)
+def test_what_is_read_while_the_account_changes_is_not_kept(way: str) -> None:
+    """The login comes first, then the symbols of its broker, then the frame that notices."""
+    terminal, cache = FakeTerminal(position()), SymbolCache()
+    usual = terminal.symbol_info("EURUSD")
+    known(terminal, cache)
+
+    def elsewhere() -> SymbolInfo:
+        terminal.login = 77
+        return row(SymbolInfo, usual, volume_step=0.1)
+
+    cache.forget()
+    terminal.on("symbol_info", elsewhere)
+    assert isinstance(LOOKS[way](terminal, cache), Unknown)
+    terminal.login = LOGIN
+    terminal.on("symbol_info", usual)
+    assert known(terminal, cache).symbols["EURUSD"].volume_step == 0.01
 
 
 FACTS = [

@@ -10,6 +10,7 @@ worker. Every name of a call goes into `calls.txt`, with the options of
     up         false: the program is gone or restarts; calls fail as they do then
     starting   how many times `initialize` fails once it is up again, -10005
     build, login, server, prices, autotrading, trading, real, path    what it shows
+    silent     true: nobody can ask for its state
     deviates   names of ways in which it is not as everybody assumes
 """
 
@@ -162,10 +163,12 @@ def account_info() -> Any:
 
 
 def terminal_info() -> Any:
-    row = _call("terminal_info")
+    row, found = _call("terminal_info"), _now()
+    if row is not None and found.get("silent"):
+        _State.error = GONE[3]
+        return None
     if row is None:
         return None
-    found = _now()
     return _row(row, build=found.get("build", 5000), path=found.get("path", str(_State.folder)))
 
 
