@@ -129,12 +129,27 @@ def _stay(settings: Settings, signals: Signals) -> None:
 
 
 def _told(server: BrokerServer, path: Path) -> str:
-    """Return what the user needs: where it is, and the two lines for a bot's shell."""
+    """Return what the user needs: where it is, and the lines for a bot's shell."""
     values = {"PYTHONPATH": str(_AS_MODULE), "DTMS_BROKER": str(path)}
-    if os.name == "nt":
-        lines = [f"set {name}={value}" for name, value in values.items()]
-    else:
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
     return "\n".join(
-        (f"broker ready at {server.address}; in a bot's shell, and in that of a guard:", *lines)
+        (
+            f"broker ready at {server.address}; in a bot's shell, and in that of a guard:",
+            *shell_lines(values, windows=os.name == "nt"),
+        )
     )
+
+
+def shell_lines(values: Mapping[str, str], *, windows: bool) -> list[str]:
+    """Return the lines that set variables; on Windows for each of the two shells.
+
+    `set` is no error in PowerShell, and sets nothing that a program would see.
+    """
+    if not windows:
+        return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    quoted = {name: value.replace("'", "''") for name, value in values.items()}
+    return [
+        "PowerShell:",
+        *(f"  $env:{name} = '{value}'" for name, value in quoted.items()),
+        "cmd:",
+        *(f"  set {name}={value}" for name, value in values.items()),
+    ]

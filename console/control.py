@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from console.ends import Usage, flag_of
@@ -43,7 +44,9 @@ COMMANDS: Final[Mapping[str, Spec]] = {
     "shutdown": Spec("stop the guard"),
     "kill": Spec("kill a child (with --chaos)", ("child",)),
     "hang": Spec("hang a child (with --chaos)", ("child",), ("seconds",)),
-    "fault": Spec("put a fault, as JSON, into the simulated terminal (with --chaos)", ("entry",)),
+    "fault": Spec(
+        "put a fault, as JSON or @FILE, into the simulated terminal (with --chaos)", ("entry",)
+    ),
     "clear-faults": Spec("end all faults of the simulated terminal (with --chaos)"),
 }
 _WRITTEN: Final = {
@@ -79,11 +82,23 @@ def arguments_of(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _object(text: object) -> dict[str, Any]:
-    """Return a JSON object that was typed. Raises `Usage`."""
+    """Return a JSON object that was typed, or that stands in `@FILE`. Raises `Usage`.
+
+    Some shells take the quotes out of what is typed; a file keeps them.
+    """
+    typed = str(text)
+    source: str | bytes = typed
     try:
-        found = json.loads(str(text))
+        if typed.startswith("@"):
+            source = Path(typed[1:]).read_bytes()  # json knows UTF-8 and UTF-16, marked or not
+        found = json.loads(source)
+    except OSError as error:
+        raise Usage(f"FAULT: {typed!r} cannot be read: {error.strerror}; name a file") from None
     except ValueError as error:
-        raise Usage(f"FAULT: {text!r} is not JSON: {error}") from None
+        raise Usage(
+            f"FAULT: {typed!r} is not JSON: {error}; if the shell takes quotes away, put it into "
+            "a file: ctl fault @FILE"
+        ) from None
     if not isinstance(found, dict):
         raise Usage(f'FAULT: {text!r} is no object; write {{"effect": ...}}')
     return found

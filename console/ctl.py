@@ -35,7 +35,7 @@ def ctl(
     code, answer = ask(
         place, lambda client: client.post(f"/dtms/admin/{command}", body, timeout=patience)
     )
-    return finish(code, answer, as_json=as_json, show=show.answer)
+    return finish(code, answer, as_json=as_json, show=show.answer, place=place)
 
 
 def _confirmed(place: Place, question: Callable[[str], str] | None) -> int:
@@ -44,7 +44,7 @@ def _confirmed(place: Place, question: Callable[[str], str] | None) -> int:
         raise Usage("--confirm: flatten needs it; give the account's login")
     code, body = ask(place, lambda client: client.get("/dtms/status"))
     if code >= 400:
-        raise Ended(1, refusal(code, body))
+        raise Ended(1, refusal(code, body, place))
     account = body.get("account") or {}
     login, server = account.get("login"), account.get("server")
     said = question(

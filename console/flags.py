@@ -268,7 +268,7 @@ ControlCommand: TypeAlias = Annotated[
 Child: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        help="connector, registry, recovery, monitor, alert or admin; fault: the fault as JSON.",
+        help="connector, registry, recovery, monitor, alert or admin; fault: JSON, or @FILE.",
         metavar="CHILD",
         show_default=False,
     ),

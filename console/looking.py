@@ -25,8 +25,9 @@ def _look(
     def call(client: Talk) -> tuple[int, Any]:
         return client.get(path, params, timeout=patience)
 
-    code, body = ask(find(given), call)
-    return finish(code, body, as_json=as_json, show=draw, always=always)
+    place = find(given)
+    code, body = ask(place, call)
+    return finish(code, body, as_json=as_json, show=draw, always=always, place=place)
 
 
 def status(given: Place, *, as_json: bool, patience: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import typer
 
-from console import flags
+from console import flags, steering
 from console.control import listing
 from console.ends import FAILED, INTERRUPTED, USAGE, Ended, mute_output, one_line
 from console.flags import given, spread
@@ -230,84 +230,9 @@ def health(
     )
 
 
-@app.command(epilog=f"Commands: {listing()}.")
-def ctl(
-    command: flags.ControlCommand,
-    child: flags.Child = None,
-    mode: flags.NewMode = None,
-    why: flags.Why = None,
-    intent: flags.IntentId = None,
-    done: flags.Done = None,
-    confirm: flags.Confirm = None,
-    seconds: flags.Seconds = None,
-    alert: flags.AlertId = None,
-    data_dir: flags.DataDir = None,
-    host: flags.Host = None,
-    port: flags.Port = None,
-    timeout: flags.Patience = 30.0,
-    as_json: flags.Json = False,
-) -> int:
-    """Steer the running guard; every command is written to its audit."""
-    from console import ctl as control
-
-    options = {
-        "child": child,
-        "mode": mode,
-        "why": why,
-        "intent": intent,
-        "done": done,
-        "confirm": confirm,
-        "seconds": seconds,
-        "alert": alert,
-    }
-    return control.ctl(
-        _place(data_dir, host, port),
-        command,
-        options,
-        as_json=as_json,
-        patience=timeout,
-        question=control.person(),
-    )
-
-
-@app.command()
-def verify(data_dir: flags.DataDir = None, as_json: flags.Json = False) -> int:
-    """Check every store and backup, with the guard running or not; 1 if one is damaged."""
-    from console import stores
-
-    return stores.verify(given({"data_dir": data_dir}), as_json=as_json)
-
-
-@app.command()
-def backup(
-    data_dir: flags.DataDir = None, to: flags.BackupTo = None, as_json: flags.Json = False
-) -> int:
-    """Write a verified backup of all stores, with the guard running or not."""
-    from console import stores
-
-    return stores.backup(given({"data_dir": data_dir}), to=to, as_json=as_json)
-
-
-@app.command()
-def restore(
-    backup_set: flags.BackupSet = None,
-    store: flags.Store = None,
-    stop: flags.StopGuard = False,
-    data_dir: flags.DataDir = None,
-    host: flags.Host = None,
-    port: flags.Port = None,
-    as_json: flags.Json = False,
-) -> int:
-    """Put a backup in the place of the trades; what was there is set aside, never deleted."""
-    from console import stores
-
-    return stores.restore_backup(
-        _place(data_dir, host, port),
-        backup_set,
-        names=tuple(store or ("trades",)),
-        stop=stop,
-        as_json=as_json,
-    )
+app.command(epilog=f"Commands: {listing()}.")(steering.ctl)
+for _command in (steering.verify, steering.backup, steering.restore):
+    app.command()(_command)
 
 
 @app.command()
@@ -370,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except _ParserError as error:
         text = f"{_message(error)}{_got(error, words)}"
-        return _say(USAGE, f"{text}; see dtms {_command(words)}--help")
+        return _say(USAGE, f"{text}; see dtms {_named(words)}--help")
 
 
 def _status(value: Any) -> int:
@@ -393,7 +318,7 @@ def _got(error: BaseException, words: Sequence[str]) -> str:
     return ""
 
 
-def _command(words: Sequence[str]) -> str:
+def _named(words: Sequence[str]) -> str:
     known = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
     return f"{words[0]} " if words and words[0] in known else ""
 

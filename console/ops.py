@@ -12,13 +12,21 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from console.ends import DONE, FAILED, NO_GUARD, Ended, Usage, one_line
 from console.settings import load
 from gateway.client import Client, ClientError, Misconfigured, Unreachable
 
+if TYPE_CHECKING:
+    from supervisors.settings import Settings
+
 Body = dict[str, Any]
+_WRONG_TOKEN: Final = 401
+_FLAGS: Final = (
+    "a guard of a real terminal has a folder by account: give --terminal, --login and --server "
+    "(and --state-dir) as to run, or --data-dir"
+)
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, asked
 
 
@@ -40,6 +48,7 @@ class Place:
 
     url: str
     client: Talk
+    key: str = ""  # where its token was looked for
 
 
 def address(host: str, port: int) -> str:
@@ -60,9 +69,18 @@ def find(given: Mapping[str, Any]) -> Place:
     token = None if settings.token is None else settings.token.get_secret_value()
     url = address(settings.host, settings.port)
     try:
-        return Place(url, Client(url, token, data_dir=settings.folder))
+        return Place(url, Client(url, token, data_dir=settings.folder), _key(settings))
     except Misconfigured as error:
         raise Usage(str(error)) from None
+
+
+def _key(settings: Settings) -> str:
+    """Return where the token comes from: by whose folder, of all guards that there may be."""
+    if settings.token is not None:
+        return "the token is that of DTMS_TOKEN, or of token in dtms.toml"
+    path = settings.folder.absolute() / "token"
+    found = "" if path.is_file() else ", and there is none"
+    return f"the token was looked for in {path}{found}"
 
 
 def ask(place: Place, call: Callable[[Talk], tuple[int, Any]]) -> tuple[int, Body]:
@@ -94,18 +112,30 @@ def _misconfigured(error: Misconfigured) -> str:
     return str(error)
 
 
-def refusal(status: int, body: Mapping[str, Any]) -> str:
-    """Return a refused request's error as one line: what, field, remedy."""
+def refusal(status: int, body: Mapping[str, Any], place: Place | None = None) -> str:
+    """Return a refused request's error as one line: what, field, remedy.
+
+    For a wrong token that is whose token it was, and how the right one is named:
+    the guard cannot know in which folder it was looked for.
+    """
     text = str(body.get("message") or f"the guard answered {status}")
     if body.get("field"):
         text = f"{body['field']}: {text}"
     if body.get("remedy"):
         text = f"{text}; {body['remedy']}"
+    if status == _WRONG_TOKEN and place is not None and place.key:
+        text = f"{text}; {place.key}; {_FLAGS}"
     return one_line(f"{text} (HTTP {status})")
 
 
 def finish(
-    status: int, body: Body, *, as_json: bool, show: Callable[[Body], None], always: bool = False
+    status: int,
+    body: Body,
+    *,
+    as_json: bool,
+    show: Callable[[Body], None],
+    always: bool = False,
+    place: Place | None = None,
 ) -> int:
     """Print an answer and return the exit status. Raises `Ended` for a refusal.
 
@@ -118,4 +148,4 @@ def finish(
         show(body)
     if good:
         return DONE
-    raise Ended(FAILED, "" if always and not as_json else refusal(status, body))
+    raise Ended(FAILED, "" if always and not as_json else refusal(status, body, place))

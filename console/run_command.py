@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from loguru import logger
 
 from console.collector import calm
-from console.ends import DONE, FAILED, INTERRUPTED, Ended, mute_output, told
+from console.ends import DONE, FAILED, INTERRUPTED, Ended, Usage, mute_output, told
 from console.settings import load
 from console.signals import Signals
-from defence.errors import DtmsError, StartRefused
+from console.unguarded import Unguarded
+from defence.errors import DtmsError, Invalid, StartRefused
+from storage.marker import MARKER
 
 if TYPE_CHECKING:
     from console.log import Log, RunningLog
@@ -95,12 +97,15 @@ class Runner:
 
     def _start(self) -> int:
         """Start the guard, then listen; INTERRUPTED if a signal came first."""
-        forget = self._guard.events.listen(self._running)
+        listeners = (self._running, Unguarded())
+        forget = [self._guard.events.listen(listener) for listener in listeners]
+        self._say_new_broker()
         limit = self._clock() + self._settings.timeout + 1.0
         try:
             self._guard.start(block=False)
         except BaseException:
-            forget()
+            for end in forget:
+                end()
             raise
         if self._log is not None:
             self._log.hide([self._guard.token()])
@@ -122,6 +127,16 @@ class Runner:
         self._who.info("data folder {}; the bearer token is {}", self._guard.data_dir, token)
         self._announce(f"ready {self._door.url}")
         return DONE
+
+    def _say_new_broker(self) -> None:
+        """Say why the trades of an earlier run may be found changed by nobody."""
+        settings = self._settings
+        kept = settings.sim_state is not None or settings.broker is not None
+        if settings.simulated and not kept and (settings.folder / MARKER).is_file():
+            self._who.info(
+                "a new simulated broker: trades that an earlier run has stored are not its, "
+                "whatever their tickets (--sim-state FILE keeps a broker)"
+            )
 
     # -- staying
 
@@ -198,8 +213,13 @@ def run(given: Mapping[str, Any], *, verbose: bool = False) -> int:
         from console.log import RunningLog, configure
         from gateway.server import Gateway
         from supervisors import Guard
+        from supervisors.terminal_choice import check_choice
 
         settings = load(given)
+        try:
+            check_choice(settings)
+        except Invalid as error:
+            raise Usage(told(error, given)) from None
         log = configure(sys.stderr, verbose=verbose, patient=False)
         log.hide(
             secret.get_secret_value()

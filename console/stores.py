@@ -30,6 +30,9 @@ from storage.recovery import judge, restore, survey
 Given = Mapping[str, Any]
 Row = dict[str, Any]
 
+_WHERE: Final = (
+    "--data-dir says where it is, or, as to run, --terminal, --login, --server and --state-dir"
+)
 STOP_WITHIN: Final = 60.0  # seconds that a guard may take to stop
 
 
@@ -202,7 +205,7 @@ def _folder(given: Given) -> tuple[Path, int]:
     settings = load(given)
     folder = settings.folder.absolute()
     if not (folder / MARKER).is_file():
-        raise Ended(FAILED, f"{folder} is no data folder of DTMS; --data-dir says where it is")
+        raise Ended(FAILED, f"{folder} is no data folder of DTMS; {_WHERE}")
     return folder, settings.backups_kept
 
 
@@ -257,7 +260,7 @@ def _stop_guard(given: Given) -> None:
     body = {"by": "restore"}
     code, answer = ask(place, lambda client: client.post("/dtms/admin/shutdown", body))
     if code >= 400:
-        raise Ended(FAILED, refusal(code, answer))
+        raise Ended(FAILED, refusal(code, answer, place))
 
 
 def _wait_for(lock: FolderLock) -> None:

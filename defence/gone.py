@@ -34,6 +34,16 @@ class Closing:
     price: float
     profit: float
     volume: float
+    deals: int  # that closed it; with several, `reason` is the last one's
+
+    def __str__(self) -> str:
+        """Return it as people read it: an average is no price at which anything was dealt."""
+        if self.deals == 1:
+            return f"{self.reason} at {self.price:.10g}, profit {self.profit:.2f}"
+        return (
+            f"last by {self.reason}, {self.deals} deals at {self.price:.10g} on average, "
+            f"profit {self.profit:.2f}"
+        )
 
 
 def reason_of(deal: Deal) -> str:
@@ -78,6 +88,7 @@ def _summary(history: History, closing: tuple[Deal, ...]) -> Closing:
         price=average_price(closing),
         profit=round(profit, 8),
         volume=sum(deal.volume for deal in closing),
+        deals=len(closing),
     )
 
 
@@ -103,8 +114,7 @@ def closed(record: TradeRecord, look: Look) -> Finding | None:
     closing = closing_of(record, read.value) if isinstance(read, Known) else None
     if closing is None:
         return None
-    detail = f"{closing.reason} at {closing.price:.10g}, profit {closing.profit:.2f}"
-    action = look.action(record, "closed", detail)
+    action = look.action(record, "closed", str(closing))
     return Finding(archived=archived(record, closing, look.now), actions=(action,))
 
 

@@ -8,6 +8,9 @@ SYMBOL, MAGIC, SECONDS = "EURUSD", 77, 10
 
 if not mt5.initialize():
     raise SystemExit(f"no terminal: {mt5.last_error()}")
+account = mt5.account_info()
+if account is None or account.trade_mode != mt5.ACCOUNT_TRADE_MODE_DEMO:
+    raise SystemExit("not a demo account: PYTHONPATH does not name terminals/as_module")
 tick, point = mt5.symbol_info_tick(SYMBOL), mt5.symbol_info(SYMBOL).point
 order = {
     "action": mt5.TRADE_ACTION_DEAL,

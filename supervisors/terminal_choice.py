@@ -14,12 +14,15 @@ from supervisors.settings import Settings
 from terminals.protocol import Terminal
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from terminals.sim.faults import Fault
     from terminals.sim.market import Market
     from terminals.worker.hosted import WorkerTerminal
     from terminals.worker.plan import Plan
 
 _SIM_ONLY = ("sim_state", "sim_faults", "sim_conditions")
+_SIMULATED = ("prices", *_SIM_ONLY, "speed", "seed")
 _OF_THE_BROKER = ("prices", *_SIM_ONLY, "speed", "seed", "isolate")
 CONNECT_MARGIN = 10.0  # seconds beyond the package's own time-out until its worker is killed
 
@@ -59,6 +62,7 @@ def choose_terminal(settings: Settings, runtime: Runtime) -> Terminal:
     for a terminal that cannot be had on this machine; of a hosted one that is
     known when it starts.
     """
+    check_choice(settings)
     if settings.broker is not None:
         return _shared(settings, runtime)
     if settings.terminal == "bridge":
@@ -68,6 +72,58 @@ def choose_terminal(settings: Settings, runtime: Runtime) -> Terminal:
     if settings.terminal == "native":
         return _native(settings)
     return _simulated(settings, runtime)
+
+
+def check_choice(settings: Settings) -> None:
+    """Refuse what can be known to be wrong, or to mean nothing, before anything is touched.
+
+    Not a part of Settings: `ctl` must reach its guard whatever else is set where
+    it runs, and `dtms broker` names with `broker` the file that it writes.
+    Raises `Invalid`, naming the setting.
+    """
+    if settings.broker is not None:
+        _check_broker(settings, settings.broker)
+    elif not settings.simulated:
+        for name in _SIMULATED:
+            if getattr(settings, name) != type(settings).model_fields[name].default:
+                raise Invalid(
+                    f"is for the simulated terminal, and the terminal is {settings.terminal}",
+                    field=name,
+                    value=str(getattr(settings, name)),
+                    remedy=f"leave it out (DTMS_{name.upper()} as a variable)",
+                )
+    elif settings.sim_faults is not None:
+        from terminals.sim.fault_seed import SEED, chosen_faults  # late, as below
+
+        if str(settings.sim_faults).startswith(SEED):  # a file is read when it is needed
+            chosen_faults(settings.sim_faults)
+
+
+def _check_broker(settings: Settings, named: str) -> None:
+    from terminals.shared.address import find, is_address  # late, as below
+    from terminals.shared.module import IN_PROCESS
+
+    for refused, why in (
+        (not settings.simulated, f"it is simulated, and the terminal is {settings.terminal}"),
+        (named == IN_PROCESS, "in-process is for programs that import MetaTrader5"),
+    ):
+        if refused:
+            remedy = "leave it out (DTMS_BROKER as a variable)"
+            raise Invalid(why, field="broker", value=named, remedy=remedy)
+    for name in _OF_THE_BROKER:
+        if name in settings.model_fields_set and getattr(settings, name) is not False:
+            raise Invalid(
+                "is the broker's to know, where a guard uses one",
+                field=name,
+                value=str(getattr(settings, name)),
+                remedy="give it to `run.py broker`, or leave --broker (DTMS_BROKER) out",
+            )
+    if is_address(named):  # all is said; a file may still be written
+        find(named, _secret(settings.broker_token))
+
+
+def _secret(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
@@ -108,7 +164,7 @@ def _bridge(settings: Settings, runtime: Runtime) -> Terminal:
         place,
         path=None if settings.terminal_path is None else str(settings.terminal_path),
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
         portable=settings.portable,
         timeout_ms=round(settings.terminal_timeout * 1000),
@@ -120,31 +176,15 @@ def _bridge(settings: Settings, runtime: Runtime) -> Terminal:
 
 def _shared(settings: Settings, runtime: Runtime) -> Terminal:
     from terminals.shared.address import find  # late, as below
-    from terminals.shared.module import IN_PROCESS
     from terminals.shared.remote import RemoteTerminal
 
     named = settings.broker or ""
     _refuse_virtual_time(runtime, "broker", named)
-    for refused, why in (
-        (not settings.simulated, f"it is simulated, and the terminal is {settings.terminal}"),
-        (named == IN_PROCESS, "in-process is for programs that import MetaTrader5"),
-    ):
-        if refused:
-            remedy = "leave it out (DTMS_BROKER as a variable)"
-            raise Invalid(why, field="broker", value=named, remedy=remedy)
-    for name in _OF_THE_BROKER:
-        if name in settings.model_fields_set and getattr(settings, name) is not False:
-            raise Invalid(
-                "is the broker's to know, where a guard uses one",
-                field=name,
-                value=str(getattr(settings, name)),
-                remedy="give it to `run.py broker`, or leave --broker (DTMS_BROKER) out",
-            )
-    token = settings.broker_token
+    token = _secret(settings.broker_token)
     return RemoteTerminal(
-        lambda: find(named, None if token is None else token.get_secret_value()),
+        lambda: find(named, token),
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
         call_timeout=settings.worker_timeout,
         connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
@@ -158,7 +198,7 @@ def _native_plan(settings: Settings, _: Runtime) -> Plan:
     return native_plan(
         path=settings.terminal_path,
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
         portable=settings.portable,
         timeout_ms=round(settings.terminal_timeout * 1000),
@@ -188,7 +228,7 @@ def broker_plan(settings: Settings, start: float, *, demo: bool) -> Plan:
         demo=demo,
         conditions=settings.sim_conditions,
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
     )
 
@@ -204,7 +244,7 @@ def _native(settings: Settings) -> Terminal:
     return NativeTerminal(
         path=None if settings.terminal_path is None else str(settings.terminal_path),
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
         portable=settings.portable,
         timeout_ms=round(settings.terminal_timeout * 1000),
@@ -240,7 +280,7 @@ def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
         demo=True,
         conditions=conditions,
         login=settings.login,
-        password=None if settings.password is None else settings.password.get_secret_value(),
+        password=_secret(settings.password),
         server=settings.server,
     )
 

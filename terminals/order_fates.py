@@ -58,7 +58,7 @@ def with_order_fates(
         return histories
     try:
         frame(terminal, expected.login, expected.server, "before the read")
-        fates = {number: _fate(terminal, number) for number in bare}
+        fates = {number: fate_of(terminal, number) for number in bare}
         worked_on = _worked_on(terminal, dealt) if dealt else {}
         frame(terminal, expected.login, expected.server, "after the read")
     except Unreadable:
@@ -94,7 +94,8 @@ def _worked_on(terminal: Terminal, dealt: Sequence[History]) -> dict[int, Known[
     }
 
 
-def _fate(terminal: Terminal, ticket: int) -> OrderFate | None:
+def fate_of(terminal: Terminal, ticket: int) -> OrderFate | None:
+    """Return what became of an order; None if nothing shows it. Not framed. Raises `Unreadable`."""
     waiting = rows_of(terminal, "orders_get", lambda: terminal.orders_get(ticket=ticket))
     if any(_is(row, ticket) for row in waiting):
         return OrderFate.WAITING

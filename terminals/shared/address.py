@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,12 @@ from typing import Final
 
 from defence.errors import Invalid, NotReady
 from defence.state_folder import state_dir
+from terminals.bridge.place import Place
 
 VARIABLE: Final = "DTMS_BROKER"
 TOKEN_VARIABLE: Final = "DTMS_BROKER_TOKEN"  # noqa: S105 - the name of a variable
 NAME: Final = "broker.json"
 START: Final = "start one with: python run.py broker"
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _HOST_PORT: Final = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([\w.-]{2,})):(\d{1,5})")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{16,200}")
 _LONGEST: Final = 4096  # bytes of the file
@@ -45,7 +46,7 @@ class Address:
 
     def __post_init__(self) -> None:
         """Check each part; the token is in no message."""
-        if self.host not in _LOOPBACK and not self.host.startswith("127."):
+        if not isinstance(self.host, str) or not self._place.near:
             raise Invalid(
                 f"{self.host!r} is not this machine: orders would cross a network in the clear",
                 field=_FIELD,
@@ -62,6 +63,16 @@ class Address:
             )
         if self.pid is not None and type(self.pid) is not int:
             raise Invalid("is no process", field=_FIELD, value=self.pid, remedy="a whole number")
+
+    @property
+    def _place(self) -> Place:
+        # A port that is none is told by the check below, in this setting's name.
+        port = self.port if type(self.port) is int and 0 < self.port < 65_536 else 1
+        return Place(self.host, port, remote=True)
+
+    def connect(self, timeout: float) -> socket.socket:
+        """Return a connected socket. Raises OSError, also if the name leads to another machine."""
+        return Place(self.host, self.port).connect(timeout)
 
     def __str__(self) -> str:
         """Return HOST:PORT."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from defence.errors import Invalid
+from defence.errors import Forbidden, Invalid
 from terminals.functions import FUNCTIONS
 from terminals.shared.terminal import SharedTerminal
-from terminals.worker.child import SUCCESS, Serving
+from terminals.worker.child import FACT, OFFICE, SUCCESS, Serving
 
 MODULE: Final = tuple(name for name in FUNCTIONS if name != "last_error")
-_INITIALIZE: Final = "initialize"
 
 
 class Desk(Serving):
@@ -21,13 +20,11 @@ class Desk(Serving):
         self,
         terminal: SharedTerminal,
         write: Callable[[bytes], None],
-        given: Mapping[str, Any],
         *,
         office: bool,
     ) -> None:
-        """`given` are credentials for `initialize`; `office` lets him play the back office."""
+        """`office` lets him play the back office."""
         super().__init__(write)
-        self._given = {name: value for name, value in given.items() if value is not None}
         self._offer(terminal, office=office)
         self._calls.update(
             (name, getattr(terminal, name)) for name in MODULE if hasattr(terminal, name)
@@ -39,10 +36,18 @@ class Desk(Serving):
             case (_, "close", *_):
                 return False
             case (int(number), str(call), tuple(args), dict(named), account):
-                if call == _INITIALIZE:
-                    named = {**self._given, **named}
                 return super().serve((number, call, args, named, account))
         raise Invalid(f"holds no call: {message!r:.80}", field="frame")
+
+    def _do(self, call: str, args: Sequence[Any], named: Mapping[str, Any], account: Any) -> Any:
+        if call not in self._calls and call in (*OFFICE, FACT):
+            raise Forbidden(
+                f"{call} is for tests, and the broker was started without --chaos",
+                field="call",
+                value=call,
+                remedy="python run.py broker --chaos, for an account that tests may spoil",
+            )
+        return super()._do(call, args, named, account)
 
     def _last_error(self, call: str) -> tuple[int, str]:
         if self._terminal is None or call not in MODULE:

@@ -1,7 +1,9 @@
 """A client's connection to the broker: deadlines, an end from any thread, and no thread of its own.
 
 It is what `WorkerProcess` is for a terminal that is hosted: `Host` sends its
-calls over one connection after another, and the same rules hold. "Not sent" is
+calls over one connection after another, and the same rules hold. It connects
+and greets when the greeting's answer is asked for, so that whoever has made it
+can end it meanwhile. "Not sent" is
 said only when no byte has left; a call that has no answer by its deadline ends
 the connection, and what was in flight is unknown.
 """
@@ -26,8 +28,10 @@ from terminals.worker.frames import HEAD_SIZE, MAX_FRAME, Frames, frame
 from terminals.worker.hearing import EndedError
 
 REQUEST_LIMIT: Final = 65_536  # bytes of a frame to the broker
-CONNECT_WAIT: Final = 5.0  # seconds for the system, and for each greeting
+CONNECT_WAIT: Final = 5.0  # seconds for the system and the greeting together
 SEND_WAIT: Final = 5.0  # seconds for a broker that does not read
+_GREETING: Final = 0  # the number of its answer
+_INITIALIZE: Final = "initialize"
 _PIECE: Final = 65_536
 _LARGEST_PIECE: Final = 1 << 20
 _SLICE: Final = 0.25  # seconds; on Windows no signal ends a wait
@@ -35,13 +39,23 @@ _NO_SIGNAL: Final = getattr(socket, "MSG_NOSIGNAL", 0)  # a host may have given 
 
 
 class Line:
-    """One connection. It is open when it is made, or `gone`, and then `why` says why.
+    """One connection. `answer(0, ...)` opens it; when it is `gone`, `why` says why.
 
     `send` and `answer` are for one thread at a time; `kill` is for any.
     """
 
-    def __init__(self, find: Callable[[], Address], given: Mapping[str, Any] | None = None) -> None:
-        """Connect and greet. `given` are credentials for `initialize`."""
+    def __init__(
+        self,
+        find: Callable[[], Address],
+        given: Mapping[str, Any] | None = None,
+        *,
+        wait: float = CONNECT_WAIT,
+    ) -> None:
+        """Connect to nothing yet.
+
+        `given` are credentials for `initialize`. `wait` is how long connecting
+        and greeting may take together, in seconds; never more than CONNECT_WAIT.
+        """
         self.pid: int | None = None
         self.gone = threading.Event()
         self.why = ""
@@ -54,8 +68,16 @@ class Line:
         self._frames = Frames(MAX_FRAME)
         self._ready: list[Any] = []
         self._socket: socket.socket | None = None
+        self._find = find
+        self._given = {name: value for name, value in (given or {}).items() if value is not None}
+        self._connect_wait = min(wait, CONNECT_WAIT)
+        self._begun = False
+
+    def _begin(self, until: float) -> None:
+        """Connect and greet, once; it is `gone` if that fails, or is not over `until`."""
+        self._begun = True
         try:
-            self._connect(find(), dict(given or {}))
+            self._connect(self._find(), min(until, time.monotonic() + self._connect_wait))
         except DtmsError as error:
             self._end(str(error))
         except OSError as error:
@@ -63,23 +85,21 @@ class Line:
         except BaseException:
             self._end("interrupted")
             raise
-        finally:
-            if self.gone.is_set():
-                self._close()
 
-    def _connect(self, address: Address, given: dict[str, Any]) -> None:
+    def _connect(self, address: Address, until: float) -> None:
         try:
-            found = socket.create_connection((address.host, address.port), CONNECT_WAIT)
+            found = address.connect(max(0.001, until - time.monotonic()))
         except OSError as error:
             why = error.strerror or error
             self._end(f"no broker answers at {address}: {why} (start one: python run.py broker)")
             return
-        self._socket = found
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.setblocking(False)
-        until = time.monotonic() + CONNECT_WAIT
+        with self._life:
+            self._socket = found
+        if self.gone.is_set():  # meanwhile, by a thread that had no socket to shut down
+            return
         theirs, mine = challenged(self._next(until)), nonce()
-        self._send(frame(hello(address.token, theirs, mine, given)))
+        self._send(frame(hello(address.token, theirs, mine)))
         answer = self._next(until)
         if not isinstance(answer, tuple) or len(answer) != 5:
             raise Invalid("who listens there is no broker of DTMS", field="broker")
@@ -88,7 +108,7 @@ class Line:
             return
         check_welcome(address.token, theirs, mine, answer[2])
         self.pid = address.pid
-        self._ready.append((0, True, None, answer[3], None))
+        self._ready.append((_GREETING, True, None, answer[3], None))
 
     def _next(self, until: float) -> Any:
         """Return the next message of a greeting. Raises Invalid if none comes."""
@@ -105,7 +125,10 @@ class Line:
 
     def send(self, message: Sequence[Any]) -> bool:
         """Send a message; False if no byte of it has left. Raises Invalid if it cannot be one."""
-        data = frame(message, REQUEST_LIMIT - HEAD_SIZE)
+        number, call, args, named, account = message
+        if call == _INITIALIZE:
+            named = {**self._given, **named}
+        data = frame((number, call, args, named, account), REQUEST_LIMIT - HEAD_SIZE)
         if os.getpid() != self._owner:
             return False
         with self._use:
@@ -117,7 +140,7 @@ class Line:
                     self._end("it has closed the connection")
                     return False
                 sent = self._send(data)
-                if message[1] == CLOSE:
+                if call == CLOSE:
                     self._end("closed")
                 return sent
             finally:
@@ -148,12 +171,15 @@ class Line:
     def answer(self, number: int, until: float) -> tuple[Any, ...] | None:
         """Return the answer with this number, None if there is none `until` (monotonic).
 
-        Raises EndedError if the connection has ended.
+        The first, number 0, is that of the greeting: it connects. Raises
+        EndedError if the connection has ended.
         """
         if os.getpid() != self._owner:
             raise EndedError("it is another process's connection")
         with self._use:
             try:
+                if number == _GREETING and not (self._begun or self.gone.is_set()):
+                    self._begin(until)
                 while not self._ready:
                     if self.gone.is_set():
                         raise EndedError(self.why)

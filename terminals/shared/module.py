@@ -74,10 +74,14 @@ class PackageTerminal:
             self._here = None  # the environment names another now
             until = time.monotonic() + _seconds(options)
             line = Line(self._find)
-            if line.gone.is_set():
-                return self._initialize_failed(line.why)
+            try:
+                line.answer(0, until)
+            except EndedError as error:
+                if time.monotonic() < until:
+                    return self._initialize_failed(str(error))
+                self._error = _TIMEOUT
+                return False
             self._line, self._unpacking, self._number = line, Unpacking(), 0
-            line.answer(0, until)  # the greeting; it is there
             if not self._exchange("initialize", (), options, until):
                 self._leave()
                 return False
@@ -170,12 +174,12 @@ class PackageTerminal:
         _, ok, value, error, shape = answer
         try:
             self._error = last_error_of(error)
+            if shape is not None:  # also with an error: the broker tells them only once
+                self._unpacking.learn(name, shape)
             if not ok:
                 raised = error_of(value)
                 code = mt5.RES_E_INTERNAL_FAIL
                 return self._fail(name, (code, f"IPC call failed: {raised}"))
-            if shape is not None:
-                self._unpacking.learn(name, shape)
             return self._unpacking.unpack(name, value)
         except Invalid:
             self._leave()

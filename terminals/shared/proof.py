@@ -1,12 +1,13 @@
 """The first words of a connection: both sides show that they know the token, and neither tells it.
 
     broker  (0, "challenge", VERSION, nonce)
-    client  (0, "hello", proof, nonce of its own, credentials)
+    client  (0, "hello", proof, nonce of its own)
     broker  (0, True, proof, last error, None)   or  (0, False, why, last error, None)
 
 A proof is an HMAC over both nonces. A program that has taken the port of a
 broker that died learns nothing with which it could ask a real one, and cannot
-answer in its place. Comparisons take the same time wherever the difference is.
+answer in its place: credentials go with `initialize`, to whom has proved the
+token. Comparisons take the same time wherever the difference is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from defence.errors import Forbidden, Invalid
 
-VERSION: Final = 1
+VERSION: Final = 2
 CHALLENGE: Final = "challenge"
 HELLO: Final = "hello"
 _NONCE: Final = 32  # bytes
@@ -59,21 +60,21 @@ def challenged(message: Any) -> bytes:
     )
 
 
-def hello(token: str, theirs: bytes, mine: bytes, given: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the client's answer; `given` are credentials for `initialize`."""
-    return (0, HELLO, _proof(token, _CLIENT, theirs, mine), mine, given)
+def hello(token: str, theirs: bytes, mine: bytes) -> tuple[Any, ...]:
+    """Return the client's answer."""
+    return (0, HELLO, _proof(token, _CLIENT, theirs, mine), mine)
 
 
-def greeted(token: str, mine: bytes, message: Any) -> tuple[bytes, dict[str, Any]]:
-    """Return the client's nonce and credentials.
+def greeted(token: str, mine: bytes, message: Any) -> bytes:
+    """Return the client's nonce.
 
     Raises Invalid for what is no answer to the challenge, Forbidden for a
     client that does not know the token.
     """
     match message:
-        case (0, "hello", bytes(shown), bytes(theirs), dict(given)) if len(theirs) == _NONCE:
+        case (0, "hello", bytes(shown), bytes(theirs)) if len(theirs) == _NONCE:
             if hmac.compare_digest(shown, _proof(token, _CLIENT, mine, theirs)):
-                return theirs, given
+                return theirs
             raise Forbidden(
                 "the token is not this broker's",
                 field="broker",

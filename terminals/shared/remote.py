@@ -51,7 +51,7 @@ class RemoteTerminal(RemoteOffice):
             call_timeout=call_timeout,
             connect_timeout=connect_timeout,
             log=log,
-            spawn=lambda plan, _: Line(find, plan.options),
+            spawn=lambda plan, _: Line(find, plan.options, wait=call_timeout),
             noun="broker",
             parting=_Soon(),
         )

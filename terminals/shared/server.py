@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Limits:
     clients: int = 128  # that have proved the token
     strangers: int = 32  # that have not, yet
     greeting: float = 5.0
-    patience: float = 10.0  # for the rest of a frame, and for taking an answer
+    patience: float = 10.0  # for the whole rest of a frame, and for taking an answer
 
 
 class BrokerServer:
@@ -147,12 +148,9 @@ class BrokerServer:
 
     def _serve(self, line: socket.socket) -> None:
         try:
-            line.settimeout(self._limits.greeting)
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            given = self._greet(line)
-            if given is not None:
-                line.settimeout(self._limits.patience)
-                self._converse(line, given)
+            if self._greet(line, time.monotonic() + self._limits.greeting):
+                self._converse(line)
         except (Invalid, Forbidden) as error:
             self._say("WARNING", f"a client was cut off: {error}")
             with suppress(OSError, DtmsError):
@@ -167,23 +165,25 @@ class BrokerServer:
             self._forget(line, threading.current_thread())
             line.close()
 
-    def _greet(self, line: socket.socket) -> dict[str, Any] | None:
-        """Return a client's credentials once it has proved the token; None if there is no room.
+    def _greet(self, line: socket.socket, until: float) -> bool:
+        """Have a client prove the token `until` then; False if there is no room for it.
 
         Raises Invalid, Forbidden or OSError.
         """
         mine = nonce()
+        _allow(line, until)
         line.sendall(frame(challenge(mine)))
         frames = Frames(_GREETING_LIMIT)
         found: list[Any] = []
         while not found:
+            _allow(line, until)
             piece = line.recv(_GREETING_LIMIT)
             if not piece:
                 raise ConnectionError("before it had greeted")
             found += frames.feed(piece)
         if len(found) > 1 or frames.begun:
             raise Invalid("holds more than a greeting", field="frame")
-        theirs, given = greeted(self._token, mine, found[0])
+        theirs = greeted(self._token, mine, found[0])
         with self._lock:
             self._strangers.discard(line)
             room = len(self._clients) < self._limits.clients
@@ -192,15 +192,18 @@ class BrokerServer:
         if not room:
             most = self._limits.clients
             line.sendall(_refusal(f"{most} clients are connected, which is the most"))
-            return None
+            return False
         line.sendall(frame((0, True, welcome(self._token, mine, theirs), SUCCESS, None)))
-        return given
+        return True
 
-    def _converse(self, line: socket.socket, given: dict[str, Any]) -> None:
+    def _converse(self, line: socket.socket) -> None:
         """Answer calls until the client goes. Raises Invalid or OSError."""
         self._terminal.sit(lambda: _has_gone(line))
-        desk = Desk(self._terminal, line.sendall, given, office=self._office)
+        desk = Desk(self._terminal, line.sendall, office=self._office)
         frames = Frames(REQUEST_LIMIT)
+        patience = self._limits.patience
+        until: float | None = None  # for the rest of a frame that has begun
+        line.settimeout(patience)
         while True:
             try:
                 piece = line.recv(_PIECE)
@@ -211,8 +214,14 @@ class BrokerServer:
             if not piece:
                 return
             for message in frames.feed(piece):
+                if until is not None:
+                    until = None
+                    line.settimeout(patience)
                 if not desk.serve(message):
                     return
+            if frames.begun:
+                until = time.monotonic() + patience if until is None else until
+                _allow(line, until)
 
     def _forget(self, line: socket.socket, thread: threading.Thread) -> None:
         with self._lock:
@@ -240,6 +249,17 @@ def _listen(port: int) -> socket.socket:
             remedy="leave --port out, and a free one is taken",
         ) from error
     return listener
+
+
+def _allow(line: socket.socket, until: float) -> None:
+    """Let the next step end by `until`: a byte now and then gains no time.
+
+    Raises TimeoutError if that is over.
+    """
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    line.settimeout(left)
 
 
 def _refusal(why: str) -> bytes:

@@ -14,6 +14,7 @@ from terminals import constants as mt5
 from terminals.sim.book import Book, OpenPosition, SimAccount
 from terminals.sim.broker import Broker
 from terminals.sim.dealing import Wish
+from terminals.sim.document import LARGEST
 from terminals.sim.market import Market
 from terminals.sim.quotes import Price
 from terminals.sim.server import SimulatedServer
@@ -48,7 +49,7 @@ class BackOffice(SimulatedServer):
                     value=direction,
                     remedy="BUY or SELL",
                 )
-            if not (math.isfinite(volume) and volume > 0.0):
+            if not (math.isfinite(volume) and round(volume, 8) > 0.0):
                 raise Invalid(
                     f"{volume!r} is no volume", field="volume", value=volume, remedy="above 0"
                 )
@@ -56,7 +57,7 @@ class BackOffice(SimulatedServer):
             wish = Wish(
                 symbol=symbol,
                 type=side,
-                volume=volume,
+                volume=round(volume, 8),
                 price=price.ask if side == mt5.ORDER_TYPE_BUY else price.bid,
                 sl=sl,
                 tp=tp,
@@ -96,6 +97,9 @@ class BackOffice(SimulatedServer):
             one = book.by_identifier(identifier)
             if one is None:
                 raise NotFound(f"no position with identifier {identifier}", field="identifier")
+            if not 0 < new_ticket < LARGEST:
+                what = f"{new_ticket} is no ticket"
+                raise Invalid(what, field="new_ticket", value=new_ticket, remedy="above 0")
             if new_ticket in book.positions and new_ticket != one.ticket:
                 raise Invalid(f"ticket {new_ticket} exists", field="new_ticket", value=new_ticket)
             book.positions.pop(one.ticket)
@@ -145,6 +149,7 @@ class BackOffice(SimulatedServer):
     def release_price(self, symbol: str) -> None:
         """Let the market's own quotes count again."""
         with self._lock:
+            self._refresh()  # the quote was held until now: what the market did meanwhile is over
             self._held.pop(symbol, None)
             for broker in self._brokers.values():
                 broker.unpin(symbol)

@@ -7,12 +7,13 @@ are filled (`desk`), how time passes (`passage`), and here what clients ask.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 from typing import Final, NamedTuple
 
 from terminals import constants as mt5
-from terminals.sim.book import Book
+from terminals.sim.book import Book, OpenPosition
 from terminals.sim.checks import refusal
 from terminals.sim.conditions import IDEAL, Conditions
 from terminals.sim.dealing import Filled, Wish
@@ -111,7 +112,7 @@ class Broker(Passage):
             position=one,
             other=book.positions.get(request.position_by),
             opposed=any(other.sign != sign for other in held.values()),
-            oldest=min(held, default=0),
+            oldest=_oldest(held.values()) if account.fifo_close else 0,
             netted=None if account.hedging else book.position_of(symbol),
             order=order,
             working=len(book.orders),
@@ -168,7 +169,8 @@ class Broker(Passage):
         ticket = self.book.ticket()
         if spec.execution not in AGREED:
             price = self.slipped(spec, price, sign, ticket)
-        volume = min(request.volume, self.depth(spec))
+        asked = round(request.volume, 8)
+        volume = min(asked, self.depth(spec))
         one = self.book.positions[request.position] if request.position else None
         wish = Wish(
             symbol=request.symbol,
@@ -182,7 +184,7 @@ class Broker(Passage):
             reason=reason,
             filling=request.type_filling,
             ticket=ticket,
-            left=round(request.volume - volume, 8),
+            left=round(asked - volume, 8),
             keep=request.type_filling == mt5.ORDER_FILLING_RETURN,
         )
         if one is None:
@@ -210,6 +212,7 @@ class Broker(Passage):
     def _place(self, request: TradeRequest, reason: int) -> Filled:
         spec = self.market.specs[request.symbol]
         price, stoplimit, sl, tp = prices_of(request, spec)
+        volume = round(request.volume, 8)
         order = TradeOrder(
             ticket=self.book.ticket(),
             time_setup=self.at_msc // 1000,
@@ -221,8 +224,8 @@ class Broker(Passage):
             state=mt5.ORDER_STATE_PLACED,
             magic=request.magic,
             reason=reason,
-            volume_initial=request.volume,
-            volume_current=request.volume,
+            volume_initial=volume,
+            volume_current=volume,
             price_open=price,
             price_stoplimit=stoplimit,
             sl=sl,
@@ -232,7 +235,7 @@ class Broker(Passage):
         )
         self.book.orders[order.ticket] = order
         self.book.changed(order.symbol)
-        return Filled(0, order.ticket, request.volume, order.price_open)
+        return Filled(0, order.ticket, volume, order.price_open)
 
     def _modify(self, request: TradeRequest) -> Filled:
         order = self.book.orders[request.order]
@@ -257,3 +260,10 @@ class Broker(Passage):
         price = self.price(symbol)
         assert price is not None  # noqa: S101 - checked: no price is refused with 10021
         return price
+
+
+def _oldest(held: Iterable[OpenPosition]) -> int:
+    """Return the ticket of the position that is open for longest; 0 without any."""
+    # Tickets alone do not tell: a broker may change them, and a pending order's is old.
+    ages = ((one.time_msc, one.ticket) for one in held)
+    return min(ages, default=(0, 0))[1]

@@ -19,13 +19,15 @@ from terminals.sim.market import Market
 from terminals.sim.mishaps import Mishaps
 from terminals.sim.screen import of_another_account
 from terminals.sim.script import FaultScript
-from terminals.structs import AccountInfo
+from terminals.structs import AccountInfo, OrderCheckResult
 
 T = TypeVar("T")
 SUCCESS: Final = (mt5.RES_S_OK, "Success")
 NO_IPC: Final = (mt5.RES_E_INTERNAL_FAIL_CONNECT, "No IPC connection")
 INVALID_PARAMS: Final = (mt5.RES_E_INVALID_PARAMS, "Terminal: Invalid params")
 NOT_FOUND: Final = (mt5.RES_E_NOT_FOUND, "Terminal: Not found")
+# With these the terminal itself refuses, before the server could.
+NOT_SENT: Final = (mt5.TRADE_RETCODE_CLIENT_DISABLES_AT, mt5.TRADE_RETCODE_CONNECTION)
 UNAUTHORISED: Final = (mt5.RES_E_AUTH_FAILED, "Terminal: Authorization failed")
 
 
@@ -151,12 +153,22 @@ class Calls(Mishaps):
                 if forced and answer is not None:
                     return answer(forced[-1] or 0), True
                 self._bent = due
-                result = self._as_shown(work(), due, about)
+                result = work()
+                if isinstance(result, OrderCheckResult) and answer is not None:
+                    result = self._checked(result, answer)
+                result = self._as_shown(result, due, about)
             except (FailError, BadArgumentError) as error:
                 self._error = error_of(error)
                 return failed, True
             self._save()
             return result, True
+
+    def _checked(self, found: OrderCheckResult, answer: Callable[[int], T]) -> T | Any:
+        """Return what `order_check` says of a server that takes no orders now."""
+        off = self._refusals()
+        if not off or found.retcode in NOT_SENT:
+            return found
+        return answer(off[0])
 
     def _as_shown(self, answer: T, due: Sequence[Fault], about: str | None) -> T:
         """Return an answer as the terminal shows it, which may be wrong."""

@@ -153,7 +153,9 @@ class Dealer:
     def _add(self, one: OpenPosition, wish: Wish, at_msc: int) -> Filled:
         total = round(one.volume + wish.volume, 8)
         paid = one.price_open * one.volume + wish.price * wish.volume
-        taken = one.margin * one.volume
+        # One that came without its margin, and was not looked at yet, takes that of its open price.
+        each = one.margin or self._pricing.margin(one.symbol, one.price_open)
+        taken = each * one.volume
         taken += self._pricing.margin(wish.symbol, wish.price) * wish.volume
         order = self._order(wish, at_msc, one.identifier)
         one.price_open = average_price(paid, total)

@@ -66,7 +66,7 @@ class Desk(Valuation):
         wish = Wish(
             symbol=one.symbol,
             type=mt5.ORDER_TYPE_SELL if one.sign > 0 else mt5.ORDER_TYPE_BUY,
-            volume=volume,
+            volume=round(volume, 8),
             price=price,
             magic=one.magic,
             comment=comment,
@@ -174,6 +174,13 @@ class Desk(Valuation):
             self._waits_since[ticket] = self.at_msc
         else:
             self._waits_since.pop(ticket, None)
+
+    def await_all_anew(self) -> None:
+        """Let only later ticks count for every working order: the book came from elsewhere.
+
+        When its orders were placed may lie in this market's future.
+        """
+        self._waits_since = dict.fromkeys(self.book.orders, self.at_msc)
 
     def finish(self, order: TradeOrder, state: int, at_msc: int | None = None) -> None:
         """Take a working order from the book into history, with what is left of it."""

@@ -1,9 +1,13 @@
-"""Checking values of a JSON document, with the place of each in the message."""
+"""A JSON document in a file: checking its values, naming the place of each; replacing it."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Mapping
+import os
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -11,7 +15,10 @@ from defence.errors import Invalid
 from terminals.structs import Struct
 
 S = TypeVar("S", bound=Struct)
-_LARGEST: Final = 2**63
+LARGEST: Final = 2**63
+_LARGEST_OF: Final = {"magic": 2**64}  # the one number that programs choose in all 64 bits
+_REPLACE_TRIES: Final = 10
+_REPLACE_PAUSE: Final = 0.02
 
 
 class Document:
@@ -47,10 +54,10 @@ class Document:
             self.refuse(place, value, f"{_short(value)} is no list", "write [...]")
         return value
 
-    def whole(self, place: str, value: object, least: int = 0) -> int:
+    def whole(self, place: str, value: object, least: int = 0, below: int = LARGEST) -> int:
         """Return a whole number."""
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _LARGEST:
-            what = f"{_short(value)} is no whole number of at least {least}"
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < below:
+            what = f"{_short(value)} is no whole number of at least {least} and below {below}"
             self.refuse(place, value, what, "correct the value")
         return value
 
@@ -91,7 +98,8 @@ class Document:
             if isinstance(default, bool):
                 checked[name] = self.flag(where, item)
             elif isinstance(default, int):
-                checked[name] = self.whole(where, item)
+                most = _LARGEST_OF.get(name, LARGEST)
+                checked[name] = self.whole(where, item, below=most)
             elif isinstance(default, float):
                 checked[name] = self.number(where, item)
             else:
@@ -102,6 +110,59 @@ class Document:
         """Return a list of structs; fields that are not given are neutral."""
         rows = enumerate(self.items(place, value))
         return [kind(**self.fields(f"{place}[{index}]", row, kind)) for index, row in rows]
+
+
+def lines_of(rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a list of objects as JSON, each on a line of its own."""
+    return _listed(map(json.dumps, rows))
+
+
+class GrownLines:
+    """A list that only grows, as JSON with a line for each struct; each is made into one once."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lines: list[str] = []
+        self._newest: Struct | None = None
+
+    def text(self, rows: Sequence[Struct]) -> str:
+        """Return the list as JSON; one that is not the last one grown is written out anew."""
+        done = len(self._lines)
+        if done and (done > len(rows) or rows[done - 1] is not self._newest):
+            self._lines.clear()
+            done = 0
+        self._lines += [json.dumps(row._asdict()) for row in rows[done:]]
+        self._newest = rows[-1] if rows else None
+        return _listed(self._lines)
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "[\n" + ",\n".join(lines) + "\n]"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file in one step. Raises OSError if the disk or the folder refuse."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        _replace(draft, path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def _replace(draft: Path, path: Path) -> None:
+    """Rename over the old file; Windows refuses that for as long as somebody reads it."""
+    for attempt in range(_REPLACE_TRIES):
+        try:
+            draft.replace(path)
+        except PermissionError:
+            if attempt == _REPLACE_TRIES - 1:
+                raise
+            time.sleep(_REPLACE_PAUSE)
+        else:
+            return
 
 
 def _short(value: object) -> str:

@@ -15,7 +15,6 @@ one that was executed while its answer was lost.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,6 +30,7 @@ __all__ = ["LOST", "Effect", "Fault", "entries_from", "fault_from", "load_faults
 
 LOST: Final = (mt5.RES_E_INTERNAL_FAIL_SEND, "IPC send failed")
 WHO: Final = ("server", "client", "account")  # who lets nobody trade: 10026, 10027, 10017
+LARGEST: Final = 1e10  # seconds are some 300 years, and milliseconds still a whole number
 _DAILY: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _TRIGGER: Final = (
     "effect", "call", "after", "count", "at", "every", "jitter", "seed", "daily", "times", "since",
@@ -158,12 +158,12 @@ def _number(least: float, *, above: bool = False) -> Callable[[str, object], Non
         good = (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and -LARGEST <= value <= LARGEST  # and neither infinite nor not a number
             and (value > least if above else value >= least)
         )
         if not good:
-            bound = "" if least == -math.inf else f"; {'above' if above else 'at least'} {least:g}"
-            _bad(field, value, f"is no number{bound}")
+            bound = f"{'above' if above else 'at least'} {least:g} and at most {LARGEST:g}"
+            _bad(field, value, f"is no number; {bound}")
 
     return check
 
@@ -224,7 +224,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], None]]] = {
     "length": _whole(0),
     "then": _one_of("filled", "rejected"),
     "factor": _number(0.0, above=True),
-    "offset": _number(-math.inf),
+    "offset": _number(-LARGEST),
     "lag": _number(0.0),
 }
 

@@ -48,7 +48,11 @@ class Histories(Asking):
         asked = self._asked("history_deals_total", dates, {})
         if asked is None:
             return None
-        return self._call("history_deals_total", lambda: len(self._deals_between(asked)), None)
+
+        def work() -> int:
+            return len(self._show(self._deals_between(asked), None))
+
+        return self._call("history_deals_total", work, None)
 
     def history_deals_get(self, *dates: Any, **filters: Any) -> tuple[TradeDeal, ...] | None:
         """Return deals between two moments, by order `ticket`, or by `position` identifier."""

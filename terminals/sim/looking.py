@@ -15,6 +15,7 @@ from terminals.sim.views import (
     symbol_struct,
     terminal_struct,
     tick_struct,
+    working_order,
 )
 from terminals.sim.wall import rows_on_the_wall
 from terminals.structs import (
@@ -91,7 +92,7 @@ class Looking(Asking):
             price = self._broker.price(self._known(name))
             if price is None or name not in self._broker.selected:
                 raise FailError(NOT_FOUND)
-            return tick_struct(price, self._zone)
+            return tick_struct(self._broker, name, price, self._zone)
 
         return self._call("symbol_info_tick", work, None, about=name)
 
@@ -153,7 +154,8 @@ class Looking(Asking):
         def work() -> tuple[TradeOrder, ...]:
             orders = self._working_orders()
             found = tuple(one for one in orders if chosen(one.symbol, one.ticket, asked.named))
-            return rows_on_the_wall(found, self._zone)
+            shown = tuple(working_order(self._broker, one) for one in found)
+            return rows_on_the_wall(shown, self._zone)
 
         return self._call("orders_get", work, None, empty=NONE_OPEN)
 

@@ -7,6 +7,7 @@ seen waits until it is back.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from terminals import constants as mt5
 from terminals.sim.back_office import BackOffice
 from terminals.sim.book import OpenPosition
-from terminals.sim.broker import Broker, Executed
+from terminals.sim.broker import NOTHING, Broker, Executed
 from terminals.sim.conditions import IDEAL, Conditions
 from terminals.sim.dealing import Filled
 from terminals.sim.effects import Effect, Sort
@@ -24,13 +25,17 @@ from terminals.sim.faults import Fault
 from terminals.sim.market import Market
 from terminals.sim.quotes import Price
 from terminals.sim.screen import ON_SCREEN, Screen, changed
-from terminals.sim.script import FaultScript, Turn
-from terminals.sim.spoiled import Span, SpoiledMarket
+from terminals.sim.script import FaultScript, Spell, Turn
+from terminals.sim.spoiled import SpoiledMarket
 from terminals.sim.zone import BrokerZone
-from terminals.structs import TradeOrder, TradeRequest
+from terminals.structs import AccountInfo, TradeOrder, TradeRequest
 
 KEPT: Final = 1000  # mishaps that are remembered
 _RESERVED: Final = 16  # tickets that an order which waits may need when it is filled
+_REFUSALS: Final = {
+    "account": mt5.TRADE_RETCODE_TRADE_DISABLED,
+    "server": mt5.TRADE_RETCODE_SERVER_DISABLES_AT,
+}
 
 
 class Mishap(NamedTuple):
@@ -71,10 +76,13 @@ class Mishaps(BackOffice):
         """Build the broker on a market that can be spoiled; the script's time begins with its."""
         self._spoiled = SpoiledMarket(market)
         self._script = faults if isinstance(faults, FaultScript) else FaultScript(faults)
-        self._spans: dict[int, Span] = {}  # of the spells that are on, by the fault's id()
         self._bent: Sequence[Fault] = ()  # those that show on the call under way
         self._waiting: list[_Waiting] = []
-        self._cut_off = False  # the connection was lost by a fault
+        self._lagging: list[Spell] = []  # of deals, some of which may not be in the history yet
+        self._line = True  # whether there is one to the broker, which may still be restarting
+        self._cut_off = False  # the line was lost by a fault
+        self._restarts = 0  # that are under way
+        self._pressed = True  # the Algo Trading button, by hand
         self._happening = False  # time stands while something happens
         self.mishaps: deque[Mishap] = deque(maxlen=KEPT)
         super().__init__(
@@ -108,8 +116,11 @@ class Mishaps(BackOffice):
         """Let nothing go wrong any more: the script is forgotten, and what lasts is over."""
         with self._lock:
             self._refresh()
-            for turn in self._script.clear():
+            ends = self._script.clear()
+            for turn in ends:
                 self._turn(turn)
+                self._spoiled.end(turn.at_msc)
+            self._lagging.clear()
             if self._cut_off:
                 self.reconnect()
             self._refresh()
@@ -162,57 +173,63 @@ class Mishaps(BackOffice):
         match fault.effect:
             case Effect.DISCONNECT:
                 self._lose(fault.seconds)
-            case Effect.RESTART:
-                self._restart(turn)
-            case Effect.FREEZE | Effect.WIDEN:
-                self._spoil_market(turn)
+            case Effect.RESTART | Effect.FREEZE | Effect.WIDEN:
+                self._restarts += 0 if fault.effect is not Effect.RESTART else 1 if on else -1
+                if on:
+                    self._spoil_market(turn)
+            case Effect.LATE_DEALS if on:
+                self._lagging.append(Spell(fault, turn.at_msc, turn.until_msc))
             case Effect.SWITCH_ACCOUNT:
-                account = self._home.book.account
-                login, server = (
-                    (fault.login, fault.server) if on else (account.login, account.server)
-                )
-                if login is not None and server is not None:
-                    self._switch(login, server)
-            case Effect.NO_TRADING:
-                self._let_trade(fault, on=on)
+                self._switch_as_scripted()
             case _ if fault.sort is Sort.EVENT:
                 return self._to_a_position(fault)
         return ""
 
-    def _lose(self, seconds: float | None) -> None:
-        self._connected, self._cut_off = False, True
-        self._reconnect_at = None if seconds is None else self._now() + seconds
+    # Spells may overlap: what ends with one is looked up among those that are still on.
 
-    def _restart(self, turn: Turn) -> None:
-        """Lose the broker and its quotes, or find it again."""
-        self._spoil_market(turn)
-        self._connected, self._reconnect_at, self._cut_off = not turn.on, None, turn.on
+    @property
+    def _connected(self) -> bool:
+        return self._line and not self._restarts
+
+    @_connected.setter
+    def _connected(self, connected: bool) -> None:
+        self._line, self._cut_off = connected, False
+
+    @property
+    def _autotrading(self) -> bool:
+        return self._pressed and "client" not in self._forbidden()
+
+    @_autotrading.setter
+    def _autotrading(self, enabled: bool) -> None:
+        self._pressed = enabled
+
+    def _forbidden(self) -> set[str | None]:
+        """Return who lets nobody trade, by the script; the account itself knows nothing of it."""
+        return {one.fault.who for one in self._script.spells((Effect.NO_TRADING,))}
+
+    def _lose(self, seconds: float | None) -> None:
+        until = math.inf if seconds is None else self._now() + seconds
+        already = math.inf if self._reconnect_at is None else self._reconnect_at
+        if self._line or until > already:
+            self._line, self._cut_off = False, True
+            self._reconnect_at = None if seconds is None else until
+
+    def _switch_as_scripted(self) -> None:
+        """Log in where the newest spell says, or at home when none is on."""
+        account = self._home.book.account
+        login: int | None = account.login
+        server: str | None = account.server
+        for one in self._script.spells((Effect.SWITCH_ACCOUNT,)):
+            login, server = one.fault.login, one.fault.server
+        if login is not None and server is not None:
+            self._switch(login, server)
 
     def _spoil_market(self, turn: Turn) -> None:
         fault = turn.fault
-        if not turn.on:
-            span = self._spans.pop(id(fault), None)
-            if span is not None:
-                self._spoiled.end(span, turn.at_msc)
-            return
         if fault.effect is Effect.WIDEN and fault.factor is not None:
-            span = self._spoiled.widen(fault.symbol, fault.factor, turn.at_msc, turn.until_msc)
+            self._spoiled.widen(fault.symbol, fault.factor, turn.at_msc, turn.until_msc)
         else:
-            span = self._spoiled.freeze(fault.symbol, turn.at_msc, turn.until_msc)
-        self._spans[id(fault)] = span
-
-    def _let_trade(self, fault: Fault, *, on: bool) -> None:
-        still = {one.fault.who for one in self._script.spells((Effect.NO_TRADING,))}
-        if not on and fault.who in still:
-            return  # another spell goes on
-        account = self._home.book.account
-        if fault.who == "client":
-            self._autotrading = not on
-        elif fault.who == "server":
-            account.trade_expert = not on
-        else:
-            account.trade_allowed = not on
-        self._home.book.changed()
+            self._spoiled.freeze(fault.symbol, turn.at_msc, turn.until_msc)
 
     def _to_a_position(self, fault: Fault) -> str:
         """Do to a position what the fault says; return what was done, in words."""
@@ -257,34 +274,59 @@ class Mishaps(BackOffice):
 
     def _show(self, answer: Any, about: str | None) -> Any:
         """Return an answer as the terminal shows it."""
-        spells = self._script.spells(ON_SCREEN)
-        if not spells:
-            return answer
-        return self._screen.show(answer, about, spells, self._broker.at_msc)
+        at = self._broker.at_msc
+        if isinstance(answer, AccountInfo) and (off := self._refusals()):
+            answer = changed(
+                answer,
+                trade_allowed=answer.trade_allowed and mt5.TRADE_RETCODE_TRADE_DISABLED not in off,
+                trade_expert=answer.trade_expert
+                and mt5.TRADE_RETCODE_SERVER_DISABLES_AT not in off,
+            )
+        if self._lagging:  # a deal of the spell's last moment is late beyond its end
+            self._lagging = [one for one in self._lagging if not one.ends_by(at - _lag_ms(one))]
+        spells = [*self._script.spells(ON_SCREEN), *self._lagging]
+        return self._screen.show(answer, about, spells, at) if spells else answer
 
     # -- orders ------------------------------------------------------------
 
+    def _refusals(self) -> list[int]:
+        """Return the retcodes with which the server refuses orders, by the script."""
+        forbidden = self._forbidden() if self._broker is self._home else ()
+        return [code for who, code in _REFUSALS.items() if who in forbidden]
+
     def _execute(self, request: TradeRequest) -> Executed:
         """Have the broker execute a request, bent as the faults of this call say."""
+        for retcode in self._refusals():
+            return Executed(retcode, NOTHING)
         for spell in self._script.spells((Effect.COMMENT,)):
             request = changed(request, comment=_comment(request.comment, spell.fault))
         for fault in self._bent:
             if fault.effect is Effect.PLACED:
                 return self._accept(request, fault)
-            part = fault.volume if fault.effect is Effect.PARTIAL else None
             deals = request.action == mt5.TRADE_ACTION_DEAL
-            if part is not None and deals and part < request.volume:
+            if fault.effect is not Effect.PARTIAL or fault.volume is None or not deals:
+                continue
+            part = self._tradable(request.symbol, fault.volume)
+            if part < request.volume:
                 done = self._broker.execute(changed(request, volume=part))
                 if done.retcode == mt5.TRADE_RETCODE_DONE:
                     return Executed(mt5.TRADE_RETCODE_DONE_PARTIAL, done.filled)
                 return done
         return self._broker.execute(request)
 
+    def _tradable(self, symbol: str, volume: float) -> float:
+        """Return lots that the symbol trades: so many, or the next more."""
+        spec = self.market.specs.get(symbol)
+        if spec is None:
+            return volume
+        steps = math.ceil(round(max(volume, spec.volume_min) / spec.volume_step, 6))
+        return round(steps * spec.volume_step, 8)
+
     def _accept(self, request: TradeRequest, fault: Fault) -> Executed:
         """Accept an order and leave it unfilled, unless the broker refuses it at once."""
         refused = self._broker.check(request)
         if refused:
-            return Executed(refused, Filled(0, 0, 0.0, 0.0))
+            return Executed(refused, NOTHING)
         book, at = self._broker.book, self._broker.at_msc
         ticket = book.ticket()
         book.next_ticket += _RESERVED
@@ -319,8 +361,9 @@ class Mishaps(BackOffice):
             after, book.next_ticket = book.next_ticket, order.ticket
             done = broker.execute(waiting.request)
             book.next_ticket = max(after, book.next_ticket)
-            if done.retcode == mt5.TRADE_RETCODE_DONE:
-                self._note("placed", f"order {order.ticket} is filled")
+            if done.retcode in (mt5.TRADE_RETCODE_DONE, mt5.TRADE_RETCODE_DONE_PARTIAL):
+                part = "" if done.retcode == mt5.TRADE_RETCODE_DONE else " in part"
+                self._note("placed", f"order {order.ticket} is filled{part}")
                 return
         at = broker.at_msc
         ended = changed(
@@ -337,6 +380,10 @@ class Mishaps(BackOffice):
 
     def _note(self, effect: str, what: str) -> None:
         self.mishaps.append(Mishap(self._broker.at_msc / 1000.0, effect, what))
+
+
+def _lag_ms(spell: Spell) -> int:
+    return round((spell.fault.lag or 0.0) * 1000.0)
 
 
 def _comment(comment: str, fault: Fault) -> str:

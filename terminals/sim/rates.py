@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil, floor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from terminals.sim.history import (
     QUOTE_FLAGS,
     RATES,
     TRADE_FLAGS,
-    History,
     Rows,
     rows_of_rows,
     rows_of_ticks,
@@ -176,9 +175,16 @@ def _bars(
     return out
 
 
-def _history(market: Market, symbol: str, upto_msc: int) -> History | None:
+class _Kept(Protocol):
+    """Bars that a market keeps (`terminals.sim.history.History`)."""
+
+    def rows(self, since: int, until: int, *, quarters: bool) -> tuple[Rows, int]:
+        """Return the bars that begin at `since` or later, and from when on ticks are wanted."""
+
+
+def _history(market: Market, symbol: str, upto_msc: int) -> _Kept | None:
     """Return the bars that a market keeps; one that keeps none, as a small one may, has no such."""
-    ask: Callable[[str, int], History] | None = getattr(market, "history", None)
+    ask: Callable[[str, int], _Kept | None] | None = getattr(market, "history", None)
     return None if ask is None else ask(symbol, upto_msc)
 
 
@@ -335,7 +341,7 @@ class Day(NamedTuple):
 
 
 def day_of(market: Market, symbol: str, at_msc: int, zone: BrokerZone) -> Day | None:
-    """Return the day of the newest quote, up to a time; None before the first quote.
+    """Return the day of the newest quote, up to a time; None if it has no tick.
 
     On a weekend that is Friday: a day begins with its first quote.
     """
@@ -345,6 +351,8 @@ def day_of(market: Market, symbol: str, at_msc: int, zone: BrokerZone) -> Day | 
     wall = zone.to_wall_msc(price.time_msc)
     begin = zone.to_utc_msc(wall // DAY_MS * DAY_MS)
     day = market.ticks(symbol, begin - 1, at_msc)
+    if not len(day.time_msc):
+        return None  # a quote whose tick is no longer kept
     before = market.price(symbol, begin - 1)
     trades = day.trades
     return Day(

@@ -18,13 +18,13 @@ from terminals.sim.script import Spell
 from terminals.structs import AccountInfo, Struct, SymbolInfo, Tick, TradeDeal
 
 S = TypeVar("S", bound=Struct)
+# What is shown wrongly for as long as its spell lasts; late deals are late beyond its end.
 ON_SCREEN: Final = (
     Effect.ZERO,
     Effect.CROSSED,
     Effect.REPEAT,
     Effect.REORDER,
     Effect.SKEW,
-    Effect.LATE_DEALS,
 )
 # Stamps of the server's clock, in seconds and in milliseconds.
 _SECONDS: Final = ("time", "time_update", "time_setup", "time_done")
@@ -77,7 +77,12 @@ class Screen:
         if fault.effect is Effect.SKEW:
             return self._skewed(answer, fault.offset or 0.0, spell.since_msc)
         if fault.effect is Effect.LATE_DEALS:
-            return self._without_late(answer, fault.lag or 0.0, spell.since_msc, at_msc)
+            return self._without_late(answer, spell, at_msc)
+        if about is None and isinstance(answer, tuple) and not isinstance(answer, Struct):
+            return tuple(
+                self._spoil(row, row.name, spell, at_msc) if isinstance(row, SymbolInfo) else row
+                for row in answer
+            )
         if about is None or fault.symbol not in (None, about):
             return answer
         if isinstance(answer, Tick | SymbolInfo):
@@ -132,14 +137,15 @@ class Screen:
             return moved
         return answer
 
-    def _without_late(self, answer: Any, lag: float, since_msc: int, at_msc: int) -> Any:
+    def _without_late(self, answer: Any, spell: Spell, at_msc: int) -> Any:
         if not isinstance(answer, tuple) or not any(isinstance(one, TradeDeal) for one in answer):
             return answer
-        made = self._made()
+        made, lag_ms = self._made(), (spell.fault.lag or 0.0) * 1000.0
 
         def is_late(deal: TradeDeal) -> bool:
             when = made.get(deal.ticket, 0)
-            return when >= since_msc and at_msc < when + lag * 1000.0
+            during = when >= spell.since_msc and not spell.ends_by(when)
+            return during and at_msc < when + lag_ms
 
         return tuple(deal for deal in answer if not is_late(deal))
 

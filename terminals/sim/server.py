@@ -18,6 +18,9 @@ from terminals.sim.quotes import Price
 from terminals.sim.state import Loaded, MarketMark, StateFile, restore
 
 CATCH_UP_S: Final = 300.0  # for how long the market runs on while nobody is there, at most
+# The file says how far the market was. One that dies without a word must not go back by more than
+# it catches up, so the file is never older than this, in seconds of the caller's clock.
+REWRITE_S: Final = 60.0
 
 
 class SimulatedServer:
@@ -49,6 +52,7 @@ class SimulatedServer:
         self._held: dict[str, tuple[float, float]] = {}  # quotes that the back office holds
         self._trouble: str | None = None  # why the state file cannot be trusted or written
         self._saved: tuple[int, int] | None = None
+        self._wrote_at = now()
         loaded = None if self._file is None else self._file.read()
         self._broker = self._begin(loaded)
         self._home = self._broker
@@ -109,6 +113,7 @@ class SimulatedServer:
             book.explain(start)
         else:
             restore(book, loaded, self._quotes(broker), start)
+            broker.await_all_anew()
         return broker
 
     def _quotes(self, broker: Broker) -> Mapping[str, Price | None]:
@@ -127,15 +132,20 @@ class SimulatedServer:
             return
         old = self._key(home)
         restore(home.book, loaded, self._quotes(home), home.at_msc)
+        home.await_all_anew()
         home.book.changed()
         if self._key(home) != old:
             self._brokers[self._key(home)] = self._brokers.pop(old)
 
     def _save(self) -> None:
-        """Write the home account's file if something in it changed; a failure is told by calls."""
+        """Write the home account's file if it is not so any more; a failure is told by calls."""
         file, book = self._file, self._home.book
+        if file is None:
+            return
         state = (book.revision, len(book.deals))
-        if file is None or state == self._saved or (self._reload and file.changed()):
+        # Without a connection market time stands still, and there is nothing newer to write.
+        old = self._connected and self._now() - self._wrote_at >= REWRITE_S
+        if (state == self._saved and not old) or (self._reload and file.changed()):
             return  # a file that somebody else has just written is read before it is replaced
         try:
             self._write(file)
@@ -168,6 +178,7 @@ class SimulatedServer:
             home.book,
             MarketMark(name=self.market.name, time_msc=home.at_msc, wall=wall, prices=prices),
         )
+        self._wrote_at = wall
 
     def _key(self, broker: Broker) -> tuple[int, str]:
         return broker.book.account.login, broker.book.account.server

@@ -7,20 +7,18 @@
      "market": {"name", "time_msc", "wall", "prices"}}
 
 A person or a program may write it by hand: only a position's `symbol` is
-required. `market` says at which market time, and when by the caller's clock,
-the file was written. Whoever goes on from the file takes the market up at
-that time and lets it run on for as long as nobody was there, five minutes of
-the caller's clock at most: a stop that was reached meanwhile has triggered,
-and a recording put aside overnight has not run out.
+required, and of an order its symbol, a volume, and the price that it waits for.
+`market` says at which market time, and when by the caller's clock, the file
+was written. Whoever goes on from the file takes the market up at that time and
+lets it run on for as long as nobody was there, five minutes of the caller's
+clock at most: a stop that was reached meanwhile has triggered, and a recording
+put aside overnight has not run out.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -28,15 +26,16 @@ from typing import Any, Final
 from defence.errors import Invalid
 from terminals import constants as mt5
 from terminals.sim.book import Book, OpenPosition, SimAccount
-from terminals.sim.document import Document
+from terminals.sim.document import Document, GrownLines, lines_of, replace_text
 from terminals.sim.market import Price
 from terminals.sim.symbols import SymbolSpec
+from terminals.sim.working import LIMIT_OF
 from terminals.structs import AccountInfo, TradeDeal, TradeOrder, TradePosition
 
 _TOP: Final = ("account", "positions", "orders", "history", "market")
 _MODES: Final = {"netting": 0, "exchange": 1, "hedging": 2}
-_REPLACE_TRIES: Final = 10
-_REPLACE_PAUSE: Final = 0.02
+_VOLUMES: Final = (("volume_initial", "volume_current"), ("volume_current", "volume_initial"))
+_MAY_WORK: Final = range(mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL_STOP_LIMIT + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +77,8 @@ class StateFile:
         self.path = path
         self._specs = specs
         self._signature: tuple[int, int, int] | None = None
+        self._past_orders = GrownLines()
+        self._deals = GrownLines()
 
     def changed(self) -> bool:
         """Whether the file is another one than was last read or written here."""
@@ -106,15 +107,9 @@ class StateFile:
 
     def write(self, book: Book, mark: MarketMark) -> None:
         """Replace the file in one step. Raises OSError if the disk or the folder refuse."""
-        text = json.dumps(_content(book, mark), indent=1)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            _replace(draft, self.path)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()
-            raise
+        past_orders, deals = self._past_orders.text(book.past_orders), self._deals.text(book.deals)
+        history = f'{{"orders": {past_orders},\n"deals": {deals}}}'
+        replace_text(self.path, _content(book, history, mark))
         self._signature = self._stat()
 
     def _stat(self) -> tuple[int, int, int] | None:
@@ -125,39 +120,30 @@ class StateFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _replace(draft: Path, path: Path) -> None:
-    """Rename over the old file; Windows refuses that for as long as somebody reads it."""
-    for attempt in range(_REPLACE_TRIES):
-        try:
-            draft.replace(path)
-        except PermissionError:
-            if attempt == _REPLACE_TRIES - 1:
-                raise
-            time.sleep(_REPLACE_PAUSE)
-        else:
-            return
+def _content(book: Book, history: str, mark: MarketMark) -> str:
+    """Return the document: what may be long has a line for each row.
 
-
-def _content(book: Book, mark: MarketMark) -> dict[str, object]:
+    It is written at every change, while the broker waits, so the past is not
+    made into JSON each time anew.
+    """
     account = {one.name: getattr(book.account, one.name) for one in fields(SimAccount)}
-    return {
-        "account": account,
-        "positions": [
-            {**position_struct(one)._asdict(), "margin": one.margin}
-            for one in book.positions.values()
-        ],
-        "orders": [one._asdict() for one in book.orders.values()],
-        "history": {
-            "orders": [one._asdict() for one in book.past_orders],
-            "deals": [one._asdict() for one in book.deals],
-        },
-        "market": {
-            "name": mark.name,
-            "time_msc": mark.time_msc,
-            "wall": mark.wall,
-            "prices": dict(mark.prices),
-        },
+    positions = lines_of(
+        {**position_struct(one)._asdict(), "margin": one.margin} for one in book.positions.values()
+    )
+    orders = lines_of(one._asdict() for one in book.orders.values())
+    market = {
+        "name": mark.name,
+        "time_msc": mark.time_msc,
+        "wall": mark.wall,
+        "prices": dict(mark.prices),
     }
+    return (
+        f'{{"account": {json.dumps(account, indent=1)},\n'
+        f'"positions": {positions},\n'
+        f'"orders": {orders},\n'
+        f'"history": {history},\n'
+        f'"market": {json.dumps(market, indent=1)}}}\n'
+    )
 
 
 def position_struct(one: OpenPosition) -> TradePosition:
@@ -200,9 +186,7 @@ class _Reader(Document):
         rows = enumerate(self.items("positions", top.get("positions")))
         positions = tuple(self._position(f"positions[{index}]", row) for index, row in rows)
         self._unique(positions, account)
-        orders = tuple(self.structs("orders", top.get("orders"), TradeOrder))
-        for index, order in enumerate(orders):
-            self._symbol(f"orders[{index}].symbol", order.symbol)
+        orders = self._orders(top.get("orders"))
         past = top.get("history")
         history = self.mapping("history", past, ("orders", "deals"))
         past_orders = tuple(self.structs("history.orders", history.get("orders"), TradeOrder))
@@ -268,11 +252,46 @@ class _Reader(Document):
             if name in given:
                 self.whole(f"{place}.{name}", given[name], 1)
         for name in ("volume", "price_open"):
-            if name in given and given[name] <= 0.0:
-                self.refuse(f"{place}.{name}", given[name], "is not above 0", "correct the value")
+            if name in given:
+                self._above_0(f"{place}.{name}", given[name])
         for name in ("sl", "tp", "price_current"):
             self.number(f"{place}.{name}", given.get(name, 0.0), 0.0)
         return given
+
+    def _orders(self, value: object) -> tuple[TradeOrder, ...]:
+        """Return the working orders; ticket 0 is one that has to be given yet."""
+        found: list[TradeOrder] = []
+        seen: set[int] = set()
+        for index, row in enumerate(self.items("orders", value)):
+            place = f"orders[{index}]"
+            given = self.fields(place, row, TradeOrder)
+            self._symbol(f"{place}.symbol", given.get("symbol", ""))
+            if given.get("type", 0) not in _MAY_WORK:
+                what = "is no type of a working order"
+                self.refuse(f"{place}.type", given["type"], what, "0 to 7")
+            if "ticket" in given:
+                self.whole(f"{place}.ticket", given["ticket"], 1)
+                if given["ticket"] in seen:
+                    what = f"{given['ticket']} is there twice"
+                    self.refuse(f"{place}.ticket", given["ticket"], what, "correct one of them")
+                seen.add(given["ticket"])
+            for name, other in _VOLUMES:
+                given[name] = given.get(name, given.get(other, 0.0))
+                self._above_0(f"{place}.{name}", given[name])
+            kind = given.get("type", 0)
+            if kind > mt5.ORDER_TYPE_SELL:
+                self._above_0(f"{place}.price_open", given.get("price_open", 0.0))
+            if kind in LIMIT_OF:
+                self._above_0(f"{place}.price_stoplimit", given.get("price_stoplimit", 0.0))
+            for name in ("sl", "tp"):
+                self.number(f"{place}.{name}", given.get(name, 0.0), 0.0)
+            given.setdefault("state", mt5.ORDER_STATE_PLACED)
+            found.append(TradeOrder(**given))
+        return tuple(found)
+
+    def _above_0(self, place: str, value: float) -> None:
+        if value <= 0.0:
+            self.refuse(place, value, "is not above 0", "correct the value")
 
     def _symbol(self, place: str, symbol: str) -> None:
         if symbol not in self._specs:
@@ -322,12 +341,17 @@ def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None]
     if loaded.past_orders is not None and loaded.deals is not None:
         book.replace_history(loaded.past_orders, loaded.deals)
     book.orders.clear()
-    book.orders.update({one.ticket: one for one in loaded.orders})
+    book.orders.update({one.ticket: one for one in loaded.orders if one.ticket})
     taken = [
         row[name] for row in loaded.positions for name in ("ticket", "identifier") if name in row
     ]
     book.next_ticket = max([book.next_ticket, *(int(one) + 1 for one in taken)])
     book.renumber()
+    for order in loaded.orders:
+        if not order.ticket:
+            placed = {"ticket": book.ticket(), "time_setup": at // 1000, "time_setup_msc": at}
+            new = TradeOrder(**{**order._asdict(), **placed})
+            book.orders[new.ticket] = new
     book.positions.clear()
     for row in loaded.positions:
         one = _position(book, row, broker_price.get(row["symbol"]), at)

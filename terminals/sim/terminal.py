@@ -120,12 +120,16 @@ class SimulatedTerminal(Looking, Histories, Charts, Sending):
         given = {"password": None, "server": None, **asked.named}
 
         def work() -> bool:
-            login, server = given["login"], given["server"]
+            login, server, before = given["login"], given["server"], self._broker
             for account in self._brokers:
                 if account[0] == login and server in (None, "", account[1]):
                     self._broker = self._brokers[account]
                     break
-            self._authorise(login, given["password"], server)
+            try:
+                self._authorise(login, given["password"], server)
+            except FailError:
+                self._broker = before
+                raise
             return True
 
         return self._call("login", work, False)

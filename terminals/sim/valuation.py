@@ -18,6 +18,7 @@ from terminals.sim.zone import BrokerZone
 from terminals.structs import TradePosition
 
 _SIDES: Final = (mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL)
+_MOST: Final = 1e15  # beyond it a double knows no cents
 
 
 class Valuation:
@@ -88,13 +89,13 @@ class Valuation:
         )
 
     def calc_margin(self, action: int, symbol: str, volume: float, price: float) -> float | None:
-        """Return the margin of a deal by itself; None for an unknown symbol or type.
+        """Return the margin of a deal by itself; None for an unknown symbol or type, or no sum.
 
         `action` is ORDER_TYPE_BUY or ORDER_TYPE_SELL; what is open already means nothing.
         """
         if symbol not in self.market.specs or action not in _SIDES:
             return None
-        return cents(volume * self.lot_margin(symbol, price))
+        return _plain(volume * self.lot_margin(symbol, price))
 
     def calc_profit(
         self, action: int, symbol: str, volume: float, price_open: float, price_close: float
@@ -104,7 +105,7 @@ class Valuation:
         if spec is None or action not in _SIDES:
             return None
         size = volume if action == mt5.ORDER_TYPE_BUY else -volume
-        return cents(_gain(spec, size, price_open, price_close, self.rate(spec)))
+        return _plain(_gain(spec, size, price_open, price_close, self.rate(spec)))
 
     # -- the account -------------------------------------------------------
 
@@ -160,6 +161,11 @@ class Valuation:
             shown = tuple(map(by_ticket.__getitem__, self.book.positions))
             self._shown = parts, shown
         return shown
+
+
+def _plain(money: float) -> float | None:
+    """Return calculated money rounded; None for what is no number, or none that has cents."""
+    return cents(money) if abs(money) < _MOST else None
 
 
 def _gain(spec: SymbolSpec, size: float, opened: float, closed: float, rate: float) -> float:

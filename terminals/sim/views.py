@@ -11,8 +11,9 @@ from terminals.sim.broker import Broker
 from terminals.sim.market import Price
 from terminals.sim.rates import Day, day_of
 from terminals.sim.symbols import SymbolSpec
+from terminals.sim.working import LONG_TYPES
 from terminals.sim.zone import BrokerZone
-from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick
+from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick, TradeOrder
 
 BUILD: Final = 5000
 VERSION: Final = (500, BUILD, "25 Apr 2025")
@@ -72,16 +73,29 @@ def terminal_struct(connected: bool, autotrading: bool) -> TerminalInfo:
     )
 
 
-def tick_struct(price: Price, zone: BrokerZone) -> Tick:
-    """Return a quote, in wall time."""
+def tick_struct(broker: Broker, symbol: str, price: Price, zone: BrokerZone) -> Tick:
+    """Return a symbol's quote, in wall time, with the newest trade of an exchange."""
     wall = zone.to_wall_msc(price.time_msc)
+    last, volume = _last_trade(broker, broker.market.specs[symbol])
     return Tick(
         time=wall // 1000,
         bid=price.bid,
         ask=price.ask,
+        last=last,
+        volume=round(volume),
         time_msc=wall,
         flags=mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK,
+        volume_real=volume,
     )
+
+
+def working_order(broker: Broker, order: TradeOrder) -> TradeOrder:
+    """Return a working order with the present price of its side."""
+    price = broker.price(order.symbol)
+    if price is None:
+        return order
+    current = price.ask if order.type in LONG_TYPES else price.bid
+    return TradeOrder(**{**order._asdict(), "price_current": current})
 
 
 def symbol_struct(broker: Broker, symbol: str, zone: BrokerZone) -> SymbolInfo:
@@ -162,12 +176,7 @@ def _last_trade(broker: Broker, spec: SymbolSpec) -> tuple[float, float]:
     if not spec.exchange:
         return 0.0, 0.0
     price = broker.market.price(spec.name, broker.at_msc)
-    if price is None:
-        return 0.0, 0.0
-    trades = broker.market.ticks(spec.name, price.time_msc - 1, broker.at_msc).trades
-    if trades is None or not len(trades.last):
-        return 0.0, 0.0
-    return float(trades.last[-1]), float(trades.volume[-1])
+    return (0.0, 0.0) if price is None else (price.last, price.volume)
 
 
 def chosen(symbol: str, ticket: int, named: Mapping[str, Any]) -> bool:

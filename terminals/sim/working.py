@@ -53,6 +53,8 @@ def reached(order: TradeOrder, bid: float, ask: float) -> bool:
 
 def expiration_of(type_time: int, given: int, at_msc: int, zone: BrokerZone) -> int:
     """Return an order's `time_expiration` (UTC seconds) from what the request gave at a time."""
+    if type_time == mt5.ORDER_TIME_GTC:
+        return 0  # whatever was given: it means nothing, and may be no time at all
     if type_time == mt5.ORDER_TIME_DAY:
         return zone.next_midnight(at_msc) // 1000
     return given

@@ -292,7 +292,10 @@ def error_of(packed: Any) -> Exception:
         raise _bad("an error", packed)
     known = getattr(builtins, code, None)
     if isinstance(known, type) and issubclass(known, OSError | TypeError | ValueError):
-        return known(message)
+        try:
+            return known(message)
+        except TypeError:  # such as UnicodeDecodeError, which is made of five things
+            pass
     return RuntimeError(f"the terminal raised {code}: {message}")
 
 

@@ -194,7 +194,7 @@ class Host:
         raised: Exception | None = None
         try:
             code, text = last_error_of(error)
-            if shape is not None and ok:
+            if shape is not None:  # also with an error: the worker tells them only once
                 self._unpacking.learn(call, shape)
             if ok:
                 found = self._unpacking.unpack(call, value)

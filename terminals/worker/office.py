@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from defence.broker import Direction
-from defence.errors import NotReady
+from defence.errors import Invalid, NotReady
 from terminals import constants as mt5
 from terminals.sim.faults import Fault, plain_fault
 from terminals.worker.goods import FAULTS, MARKET_TIME
@@ -152,6 +152,8 @@ class RemoteOffice(WorkerTerminal):
             code, text = host.last_error()
             # The back office is no part of the module: `last_error` is not its place.
             host.note_error(*kept)
+            if code == mt5.RES_E_INVALID_PARAMS:  # the office itself sets no code
+                raise Invalid(f"was not sent: {text}", field=name, remedy="shorten what it says")
             if code in UNANSWERED:
                 raise NotReady(f"the broker did not answer: {text}", remedy="try again")
         return answer

@@ -207,12 +207,14 @@ class FakeApi:
 
     def __init__(self, status: int, body: str, kind: str = "application/json") -> None:
         self.asked: list[tuple[str, str, Any]] = []
+        self.keys: list[str | None] = []  # the header with the token, of each request
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
                 size = int(self.headers.get("Content-Length", 0))
                 sent = self.rfile.read(size)
+                api.keys.append(self.headers.get("Authorization"))
                 api.asked.append((self.command, self.path, json.loads(sent) if sent else None))
                 raw = body.encode()
                 self.send_response(status)

@@ -25,6 +25,7 @@ from defence.errors import TerminalRefused
 from storage.folder import DataFolder, open_stores
 from storage.locks import FolderLock
 from supervisors.settings import Settings
+from terminals.structs import AccountInfo, TerminalInfo
 
 
 @pytest.fixture
@@ -143,12 +144,14 @@ def test_wrong_settings(
 # -- the terminal
 
 
-class Account:
-    login, server, trade_allowed, trade_expert = 5, "S", True, True
+def account(**facts: Any) -> AccountInfo:
+    usual = {"login": 5, "server": "S", "trade_allowed": True, "trade_expert": True}
+    return AccountInfo(**{**usual, "margin_mode": 2, "currency": "USD", **facts})
 
 
-class State:
-    trade_allowed, connected = True, True
+def state(**facts: Any) -> TerminalInfo:
+    usual = {"trade_allowed": True, "tradeapi_disabled": False, "connected": True}
+    return TerminalInfo(**{**usual, "build": 5000, "name": "Fake", **facts})
 
 
 class FakeTerminal:
@@ -163,10 +166,10 @@ class FakeTerminal:
         return bool(self.facts.get("starts", True))
 
     def account_info(self) -> Any:
-        return self.facts.get("account", Account())
+        return self.facts.get("account", account())
 
     def terminal_info(self) -> Any:
-        return self.facts.get("state", State())
+        return self.facts.get("state", state())
 
     def last_error(self) -> tuple[int, str]:
         return (-6, "Authorization failed")
@@ -179,14 +182,6 @@ class FakeTerminal:
         self.deeds.append("close")
 
 
-class Off(State):
-    trade_allowed = False
-
-
-class Away(State):
-    connected = False
-
-
 @pytest.mark.parametrize(
     ("settings", "facts", "verdict", "part"),
     [
@@ -195,8 +190,12 @@ class Away(State):
         ({"server": "T"}, {}, Verdict.BAD, "not 5 on T"),
         ({}, {"starts": False}, Verdict.BAD, "Authorization failed (-6)"),
         ({}, {"account": None}, Verdict.BAD, "shows no account"),
-        ({}, {"state": Off()}, Verdict.NOTE, "not allowed"),
-        ({}, {"state": Away()}, Verdict.BAD, "not connected"),
+        ({}, {"account": account(margin_mode=9)}, Verdict.BAD, "margin_mode is 9"),
+        ({}, {"state": state(trade_allowed=False)}, Verdict.NOTE, "not allowed"),
+        ({}, {"state": state(tradeapi_disabled=True)}, Verdict.NOTE, "against the Python API"),
+        ({}, {"account": account(trade_allowed=False)}, Verdict.NOTE, "investor password"),
+        ({}, {"account": account(trade_expert=False)}, Verdict.NOTE, "let programs trade"),
+        ({}, {"state": state(connected=False)}, Verdict.BAD, "not connected"),
     ],
 )
 def test_terminals(
@@ -212,9 +211,7 @@ def test_terminals(
 
 
 def test_a_terminal_of_another_account_than_the_folders(folder: Path) -> None:
-    account = Account()
-    account.login = 7
-    terminal = FakeTerminal(account=account)
+    terminal = FakeTerminal(account=account(login=7))
     settings = Settings(data_dir=folder)
     check = check_terminal(settings, 5, lambda: terminal)  # type: ignore[arg-type, return-value]
     assert check.verdict is Verdict.BAD
@@ -232,6 +229,58 @@ def test_a_terminal_that_never_answers() -> None:
     stuck.set()
     assert check.verdict is Verdict.BAD
     assert "does not answer within 0.05 s" in check.text
+
+
+class Slow(FakeTerminal):
+    """Starting it takes longer than one call may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = threading.Event()
+
+    def initialize(self) -> bool:
+        super().initialize()
+        return len(self.deeds) > 1 and self.up.wait(10)
+
+    def last_error(self) -> tuple[int, str]:
+        return (-10005, "IPC timeout, still connecting")
+
+
+def test_a_terminal_that_is_still_connecting_is_waited_for() -> None:
+    terminal = Slow()
+    threading.Timer(0.6, terminal.up.set).start()
+    check = check_terminal(Settings(), 0.4, lambda: terminal)  # type: ignore[arg-type, return-value]
+    assert check.verdict is Verdict.OK
+    assert terminal.deeds == ["initialize", "initialize", "shutdown", "close"]
+
+
+def test_a_terminal_that_never_ends_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.look_at_terminal.SPARE", 0.0)
+    terminal = Slow()
+    settings = Settings(terminal_timeout=0.2)
+    check = check_terminal(settings, 0.4, lambda: terminal)  # type: ignore[arg-type, return-value]
+    terminal.up.set()
+    assert check.verdict is Verdict.BAD
+    assert "does not connect within 0.2 s" in check.text
+
+
+def test_a_real_terminal_whose_account_nobody_told_is_asked_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as listener:  # nobody serves here
+        listener.bind(("127.0.0.1", 0))
+        where = str(listener.getsockname()[1])
+    flags = ("--terminal", "bridge", "--bridge-port", where, "--port", "0", "--json")
+    assert main(["doctor", *flags]) == 1
+    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert rows["settings"]["verdict"] == "ok"
+    assert rows["data folder"]["verdict"] == "note"
+    assert "--login and --server" in rows["data folder"]["remedy"]
+    assert "bridge does not connect" in rows["terminal"]["text"]
+    monkeypatch.setenv("DTMS_BRIDGE_HOST", "192.0.2.1")
+    assert main(["doctor", *flags]) == 1
+    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert "192.0.2.1" in rows["settings"]["text"]  # what else is wrong is said
 
 
 def test_a_terminal_that_cannot_be_had() -> None:

@@ -17,6 +17,7 @@ from console.ctl import ctl
 from console.ends import Usage
 from console.main import main
 from console.ops import address
+from supervisors.settings import Settings
 
 Apis = list[FakeApi]
 TOKEN = "a-token-of-some-length"
@@ -176,7 +177,13 @@ def test_a_refusal_is_status_1(
     place = serving(apis, status, body)
     assert main(["trades", *place, *(["--json"] if as_json else [])]) == 1
     out, err = capsys.readouterr()
-    assert err == f"dtms: ticket: no room; mend it (HTTP {status})\n"
+    if status == 401:  # whose token it was, and how another guard's is named
+        assert err.startswith("dtms: ticket: no room; mend it; the token was looked for in ")
+        assert str(Path("dtms-data", "token").absolute()) in err
+        assert "--terminal, --login and --server (and --state-dir)" in err
+        assert err.count("\n") == 1
+    else:
+        assert err == f"dtms: ticket: no room; mend it (HTTP {status})\n"
     assert (json.loads(out) == body) if as_json else (out == "")
 
 
@@ -202,6 +209,39 @@ def test_place_and_token_come_from_the_settings(
     monkeypatch.setenv("DTMS_PORT", "1")
     assert main(["trades"]) == 3
     assert main(["trades", *place]) == 0
+
+
+REAL = ["--terminal", "native", "--login", "5", "--server", "Broker-Live"]
+
+
+@pytest.mark.parametrize("command", [["freeze"], ["flatten", "--confirm", "5"]])
+def test_the_guard_of_a_real_terminal_is_steered_with_its_token(
+    command: list[str], apis: Apis, tmp_path: Path
+) -> None:
+    place = serving(apis, 200, {"done": True})  # and a folder of a simulation, with its token
+    folder = Settings(
+        terminal="native", login=5, server="Broker-Live", state_dir=tmp_path / "other"
+    ).folder
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("the-token-of-the-real-one")
+    assert main(["ctl", *command, *place]) == 0
+    assert main(["ctl", *command, *place, *REAL, "--state-dir", "other"]) == 0
+    assert apis[0].keys == [f"Bearer {TOKEN}", "Bearer the-token-of-the-real-one"]
+
+
+def test_a_wrong_token_says_where_it_was_looked_for(
+    apis: Apis, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = serving(apis, 401, {"message": "no"})
+    assert main(["ctl", "freeze", *place, *REAL]) == 1
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'state' / 'accounts'}" in err
+    assert "and there is none" in err
+    monkeypatch.setenv("DTMS_TOKEN", "hidden-and-long-enough")
+    assert main(["ctl", "freeze", *place]) == 1
+    err = capsys.readouterr().err
+    assert "that of DTMS_TOKEN" in err
+    assert "hidden" not in err
 
 
 # -- ctl
@@ -240,6 +280,14 @@ def test_every_command_is_tried_and_known_to_the_guard() -> None:
     source = (Path(__file__).parents[2] / "actors" / "admin.py").read_text(encoding="utf-8")
     for name in COMMANDS:
         assert f'"{name}": self.' in source
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_fault_from_a_file(encoding: str, apis: Apis) -> None:
+    place = serving(apis, 200, {"done": True})
+    Path("fault.json").write_text('{"effect": "freeze", "seconds": 60}', encoding=encoding)
+    assert main(["ctl", "fault", "@fault.json", *place]) == 0
+    assert apis[0].asked[0][2] == {"effect": "freeze", "seconds": 60, "by": "cli"}
 
 
 def test_options_of_another_command_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from console_fakes import FakeClock, FakeDoor, FakeGuard
@@ -15,6 +16,7 @@ from console.log import Log, RunningLog, configure
 from console.run_command import POLL, Runner
 from console.signals import NAMES, Signals
 from defence.errors import FolderRefused, StartRefused
+from storage.marker import MARKER
 from supervisors.settings import Settings
 
 
@@ -230,3 +232,57 @@ def test_signals_outside_of_the_main_thread_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before, False]
+
+
+def book(stage: Stage, active: int, observed: int) -> None:
+    stage.guard.events.publish(Kind.BOOK, active=active, observed=observed, in_doubt=0)
+
+
+def test_an_armed_guard_says_what_it_only_observes() -> None:
+    stage = Stage(duration=10)
+
+    def begin() -> None:
+        book(stage, 3, 2)
+        stage.guard.events.publish(Kind.CONTROL, mode="observe", paused=False)
+        stage.guard.become_ready()
+
+    def told() -> list[str]:
+        return [line for line in stage.sink.getvalue().splitlines() if "armed, but" in line]
+
+    def steps() -> None:
+        assert not told(), "nobody expects it to act"
+        stage.guard.events.publish(Kind.CONTROL, mode="armed", paused=False)
+        assert "WARNING" in told()[0]
+        assert "armed, but 2 of 3 trades are only observed" in told()[0]
+        assert "register" in told()[0]
+        assert "--adoption adopt" in told()[0]
+        book(stage, 4, 2)
+        stage.guard.events.publish(Kind.CONTROL, mode="armed", paused=False)  # a new monitor
+        book(stage, 3, 1)
+        assert len(told()) == 1, "no news"
+        book(stage, 4, 2)
+        assert len(told()) == 2
+        stage.guard.events.publish(Kind.CONTROL, mode="observe", paused=False)
+        stage.guard.events.publish(Kind.CONTROL, mode="armed", paused=False)
+        assert len(told()) == 3, "armed anew, by a person who must know"
+        book(stage, 1, 0)
+        assert len(told()) == 3
+
+    stage.guard.when_started = begin
+    stage.clock.at(1, steps)
+    assert stage.run() == 0
+    assert len(told()) == 3, "the steps were taken"
+
+
+def test_a_new_simulated_broker_is_told_where_trades_are_stored(tmp_path: Path) -> None:
+    def said(**settings: object) -> bool:
+        stage = Stage(duration=1, data_dir=tmp_path, **settings)
+        assert stage.run() == 0
+        return "a new simulated broker" in stage.sink.getvalue()
+
+    assert not said(), "nothing is stored yet"
+    (tmp_path / MARKER).write_text("{}")
+    assert said()
+    assert not said(sim_state=tmp_path / "broker.json")
+    assert not said(broker="broker.json")
+    assert not said(terminal="native")

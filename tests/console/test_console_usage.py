@@ -147,6 +147,14 @@ def test_spreading_only_adds_flags(words: list[str]) -> None:
     assert flags.spread(spread) == spread
 
 
+SIM_ONLY = (
+    ["--prices", "x"],
+    ["--sim-faults", "x"],
+    ["--sim-state", "x"],
+    ["--sim-conditions", "typical"],
+    ["--speed", "50"],
+    ["--seed", "3"],
+)
 WRONG = [
     (["--bogus"], "--bogus"),
     (["run", "--interval"], "--interval"),
@@ -171,6 +179,15 @@ WRONG = [
     (["ctl"], "COMMAND"),
     (["ctl", "kil", "monitor"], "'kil'", "kill"),
     (["ctl", "restart"], "CHILD", "restart"),
+    (["ctl", "fault", "{effect: freeze}"], "FAULT", "@FILE"),
+    (["ctl", "fault", "@nowhere.json"], "FAULT", "'@nowhere.json'", "cannot be read"),
+    (["ctl", "freeze", "--terminal", "native"], "data_dir:", "--login and --server"),
+    *((["--terminal", "bridge", "--data-dir", "d", *one], one[0], "bridge") for one in SIM_ONLY),
+    (["--sim-faults", "seed:x"], "--sim-faults:", "seed:NUMBER"),
+    (["--broker", "x", "--seed", "3"], "--seed:", "'3'", "--broker"),
+    (["--terminal", "bridge", "--data-dir", "d", "--broker", "x"], "--broker:", "bridge"),
+    (["--broker", "127.0.0.1:99"], "DTMS_BROKER_TOKEN"),
+    (["--broker", "broker.example:99"], "--broker:", "not this machine"),
     (["ctl", "set-mode"], "--mode"),
     (["ctl", "resolve", "--intent", "x"], "--done or --not-done"),
     (["ctl", "resolve", "--done"], "--intent"),
@@ -196,6 +213,7 @@ def test_wrong_usage_is_one_line_and_status_2(
     (tmp_path / "dtms-data").mkdir()
     (tmp_path / "dtms-data" / "token").write_text("a-token-of-some-length")
     assert main(words) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dtms-data"], "nothing was made"
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("dtms: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fault_kit import ENTRY, PIP, START, Meeting, meets, moving
 from guard_kit import GuardKit, kinds
@@ -129,6 +131,14 @@ def test_the_newest_quote_is_followed_by_the_brokers_own_clock() -> None:
     assert follow(-2360.0, 1.7, 240.0) == (1.7, 240.0)
     assert follow(-2330.0, 1.8, 270.0) == (1.8, 270.0)
     assert follow(-2330.0, 1.9, 300.0) == (1.9, 300.0)  # another price of the same second
+
+
+def test_two_older_quotes_with_the_newest_between_them_are_no_clock_set_back() -> None:
+    quotes = NewestQuotes()
+    newest = Quote(symbol="EURUSD", bid=1.5, ask=1.5 + PIP, time=100.0)
+    older = [replace(newest, bid=bid, time=time) for bid, time in ((1.1, 50.0), (1.2, 51.0))]
+    for now, quote in enumerate([newest, older[0], newest, newest, older[1]]):
+        assert quotes.follow(quote, float(now)).time == newest.time
 
 
 @meets("the server's clock jumps ahead", "the server's clock jumps back")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from defence.errors import Invalid
 from supervisors import Settings
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 BAD = [
     ("interval", -1),
@@ -105,3 +108,21 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         Settings()
     assert caught.value.field == "dtms.toml"
     assert caught.value.remedy
+
+
+def test_the_table_of_settings_has_every_one_with_its_default() -> None:
+    page = (DOCS / "operating.md").read_text(encoding="utf-8")
+    chapter = page.split("\n## Settings\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(--)?([\w-]+)` \| (.+?) \|", chapter, re.MULTILINE)
+    told = {name.replace("-", "_"): default for _, name, default in rows}
+    assert len(told) == len(rows), "one row each"
+    assert set(told) == set(Settings.model_fields)
+    for flag, name, default in rows:
+        field = Settings.model_fields[name.replace("-", "_")]
+        assert bool(flag) == ("SecretStr" not in str(field.annotation)), name
+        if isinstance(field.default, bool):
+            assert (default, field.default) == ("off", False), name
+        elif isinstance(field.default, int | float):
+            assert default == f"`{field.default:.10g}`", name
+        elif isinstance(field.default, str):
+            assert default == f"`{field.default}`", name

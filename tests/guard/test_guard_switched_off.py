@@ -174,6 +174,25 @@ def test_a_refusal_that_is_over_unnoticed_does_not_stay_for_ever(sim: GuardKit) 
     assert [a.acknowledged_by for a in guard.alerts() if a.key == "cannot_act"] == ["can_act"]
 
 
+def test_refusals_that_are_over_do_not_make_the_next_wait_long(sim: GuardKit) -> None:
+    guard, (ticket, other) = trades(sim, 2)
+    sim.terminal.add_fault(fault_from({"call": "order_send", "count": None, **REFUSALS["10026"]}))
+    let_pass(sim, 31.0)
+    price(sim, 1.0945)
+    let_pass(sim, 1800.0)  # by now it waits 5 min between two tries
+    assert reasons(guard)
+    price(sim, ENTRY)
+    let_pass(sim, 600.0)
+    assert not reasons(guard)
+    price(sim, 1.0945)
+    let_pass(sim, 31.0)
+    assert reasons(guard)
+    sim.terminal.clear_faults()
+    sim.terminal.close_position(other)
+    let_pass(sim, 65.0)
+    assert guard.trade(ticket).steps == (Step.L1_STOP,)
+
+
 def test_a_flatten_says_that_nothing_was_sent(sim: GuardKit) -> None:
     guard, _ = trades(sim)
     let_pass(sim, 31.0)

@@ -10,11 +10,12 @@ from typing import Any
 
 from ledger_broker import Ledger
 from ledger_requests import Request
-from ledger_terms import Deal, Money, Order, Position
+from ledger_terms import BUY, LIMITS, SELL, STOP_LIMITS, STOPS, Deal, Money, Order, Position
 
 Row = dict[str, Any]
 Named = Callable[[int], int]
 Wall = Callable[[int], int]
+PENDING_TYPES = (*LIMITS, *STOPS, *STOP_LIMITS)
 UNKNOWN = -1  # a ticket of the reference that the terminal has none for
 
 
@@ -138,7 +139,12 @@ def _comment(text: str) -> str | tuple[str]:
 
 def order_row(one: Order, book: Ledger, named: Named, wall: Wall) -> Row:
     """Return an order, working or done, as the module shows it."""
+    now = book.opening_price(one.symbol, BUY if one.buys else SELL)
+    price = {"price_current": float(one.price_last if one.done else now)}
+    if one.type in PENDING_TYPES:
+        price["price_open"] = float(one.price)
     return {
+        **price,
         "time_setup": wall(one.setup) // 1000,
         "time_setup_msc": wall(one.setup),
         "time_done": wall(one.done) // 1000 if one.done else 0,

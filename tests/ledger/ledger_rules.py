@@ -17,6 +17,7 @@ from ledger_terms import (
     DEAL,
     DISABLED,
     FOK,
+    GTC,
     HEDGING,
     INSTANT,
     IOC,
@@ -60,13 +61,15 @@ def levels_of(symbol: Symbol, request: Mapping[str, Any]) -> tuple[Decimal, Deci
 
 
 def expiration_of(book: Book, request: Mapping[str, Any]) -> int:
-    """Return an order's `time_expiration`: what was given; for a day, its end (wall seconds).
+    """Return an order's `time_expiration`: what was given, if the order's life goes by it.
+
+    For a day it is its end; wall seconds.
 
     A time that the wall leaves out is shown as what it is taken for.
     """
     if request.get("type_time", 0) == TODAY:
         return book.tape.wall(book.tape.next_midnight(book.now)) // 1000
-    given = int(request.get("expiration", 0))
+    given = int(request.get("expiration", 0)) if request.get("type_time", 0) != GTC else 0
     return book.tape.wall(book.tape.utc(given * 1000)) // 1000 if given else 0
 
 
@@ -339,8 +342,12 @@ def _volume_limit(book: Book, symbol: Symbol, side: int, opens: Decimal) -> None
 
 def _first_in_first_out(book: Book, one: Position) -> None:
     same = [other for other in book.positions.values() if other.symbol == one.symbol]
-    if book.account.fifo and any(other.ticket < one.ticket for other in same):
+    if book.account.fifo and any(_age(other) < _age(one) for other in same):
         raise No(10045)
+
+
+def _age(one: Position) -> tuple[int, int]:
+    return one.opened, one.ticket
 
 
 def _not_frozen(book: Book, order: Order) -> None:

@@ -17,7 +17,9 @@ from ledger_market import Tape
 from ledger_requests import Request, request_of
 from ledger_scenes import Op, Scene
 from ledger_terminal import terminal_of
-from ledger_terms import BUY, CENT, INSTANT, Symbol, cents, exact
+from ledger_terms import BUY, CENT, CLOSE_BY, DEAL, INSTANT, Symbol, cents, exact
+
+from terminals.structs import OrderSendResult
 
 ALL = 2_000_000_000  # seconds: after every session
 HISTORY_EVERY = 25  # operations: history is read at least as often, and whenever it should grow
@@ -54,6 +56,7 @@ class Session:
         self._seen = (0, 0)  # the reference's deals and past orders that were compared
         self._past: dict[int, Any] = {}
         self._notes: list[str] = []  # what differed before the operation's end
+        self._first_deal = 0  # the number of the first deal that the newest request could make
 
     # -- time and slippage -------------------------------------------------
 
@@ -101,6 +104,7 @@ class Session:
         if request is None:
             return None, None, None
         self._learn()
+        self._first_deal = len(self.ledger.deals)
         said = self.terminal.order_send(self.tickets.translated(request))
         if self.scene.terms.slippage:
             self._read_deals()
@@ -223,7 +227,22 @@ class Session:
             found.append(f"answer: {said.retcode}, expected {answer.code}")
         elif answer.volume and abs(said.volume - float(answer.volume)) > 1e-9:
             found.append(f"answer: volume {said.volume}, expected {answer.volume}")
+        elif isinstance(said, OrderSendResult):
+            found += self._dealt(answer, said)
         return found
+
+    def _dealt(self, answer: Answer, said: OrderSendResult) -> list[str]:
+        """Return what differs in the tickets and the price of an answer."""
+        done: Any = None
+        if said.request.action in (DEAL, CLOSE_BY):
+            done = next(iter(self._deals[self._first_deal :]), None)
+        expected = (
+            self.tickets.named(answer.order),
+            0 if done is None else done.ticket,
+            0.0 if done is None else done.price,
+        )
+        got = said.order, said.deal, said.price
+        return [] if got == expected else [f"answer: {got}, expected {expected}"]
 
     def _compare_history(self) -> list[str]:
         book, named, wall = self.ledger, self.tickets.named, self.tape.wall

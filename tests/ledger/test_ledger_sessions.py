@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,9 @@ from ledger_terms import (
     REJECTED,
     Account,
 )
+
+from terminals import SimulatedTerminal
+from terminals.structs import OrderSendResult, TradeOrder
 
 OPERATIONS = 1_000
 Rounds = Callable[..., int]
@@ -185,6 +189,55 @@ class OneCentOff(Session):
                 book.account.balance -= Decimal("0.01")
 
         book._book = book_it  # type: ignore[method-assign]
+
+
+class Altered(SimulatedTerminal):
+    """A terminal that shows one thing wrongly."""
+
+    wrong: ClassVar[str] = ""
+
+    def order_send(self, *request: Any, **fields: Any) -> OrderSendResult | None:
+        done = super().order_send(*request, **fields)
+        change = {"deal": 1, "order": 2, "price": 0.5}
+        if done is None or done.retcode != 10009 or self.wrong not in change:
+            return done
+        return OrderSendResult(**{**done._asdict(), self.wrong: change[self.wrong]})
+
+    def history_orders_get(self, *dates: Any, **filters: Any) -> tuple[TradeOrder, ...] | None:
+        found = super().history_orders_get(*dates, **filters) or ()
+        gone = {self.wrong.removeprefix("past "): 0.0} if self.wrong.startswith("past") else {}
+        return tuple(TradeOrder(**{**one._asdict(), **gone}) for one in found)
+
+    def orders_get(self, *unnamed: Any, **filters: Any) -> tuple[TradeOrder, ...] | None:
+        found = super().orders_get(*unnamed, **filters) or ()
+        gone = {self.wrong.removeprefix("now "): 0.0} if self.wrong.startswith("now") else {}
+        return tuple(TradeOrder(**{**one._asdict(), **gone}) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("", ""),
+        ("deal", "answer:"),
+        ("order", "answer:"),
+        ("price", "answer:"),
+        ("past price_open", "price_open is 0.0"),
+        ("past price_current", "price_current is 0.0"),
+        ("now price_open", "price_open is 0.0"),
+        ("now price_current", "price_current is 0.0"),
+    ],
+)
+def test_what_a_terminal_says_wrongly_is_found(wrong: str, told: str) -> None:
+    where = scene_of("hedging", "ideal", 0)
+    session = Session(where)
+    session.terminal.__class__ = type("Altered", (Altered,), {"wrong": wrong})
+    ops = operations("hedging", "ideal", 0, 100, where.length)
+    if not wrong:
+        session.play(ops)
+        return
+    with pytest.raises(Differs) as caught:
+        session.play(ops)
+    assert told in str(caught.value)
 
 
 def test_a_cent_is_found_and_the_session_cut_short() -> None:

@@ -175,7 +175,7 @@ class Stranger:
     def greet(self, token: str | None = None) -> Any:
         """Prove a token; return the broker's answer."""
         theirs, mine = challenged(self.hear()), nonce()
-        self.say(hello(token or self.address.token, theirs, mine, {}))
+        self.say(hello(token or self.address.token, theirs, mine))
         answer = self.hear()
         if answer is not None and answer[1]:
             check_welcome(self.address.token, theirs, mine, answer[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def test_a_link_that_somebody_laid_is_not_followed(tmp_path: Path) -> None:
         {"address": "127.0.0.1:0", "token": TOKEN},
         {"address": "127.0.0.1:99999", "token": TOKEN},
         {"address": "10.0.0.1:5000", "token": TOKEN},
+        {"address": "127.example.com:5000", "token": TOKEN},
+        {"address": "127.0.0.1.example.com:5000", "token": TOKEN},
         {"address": "127.0.0.1:1", "token": "short"},
         {"address": "127.0.0.1:1", "token": TOKEN + "\n"},
         {"address": "127.0.0.1:1", "token": 5},
@@ -117,21 +120,43 @@ def test_what_a_text_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             find(None)
 
 
+def test_a_name_that_leads_to_another_machine_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere:
+        """A socket as a hosts file can lead to."""
+
+        closed = False
+
+        def getpeername(self) -> tuple[str, int]:
+            return "10.0.0.5", 4242
+
+        def getsockname(self) -> tuple[str, int]:
+            return "10.0.0.1", 50_000
+
+        def close(self) -> None:
+            self.closed = True
+
+    found = Elsewhere()
+    monkeypatch.setattr(socket, "create_connection", lambda *_: found)
+    with pytest.raises(OSError, match="not this machine"):
+        Address("localhost", 4242, TOKEN).connect(1.0)
+    assert found.closed
+
+
 # -- the proof
 
 
 def test_both_sides_show_that_they_know_the_token() -> None:
     token, mine, theirs = new_token(), nonce(), nonce()
     assert challenged(challenge(mine)) == mine
-    said = hello(token, mine, theirs, {"login": 5})
+    said = hello(token, mine, theirs)
     assert token.encode() not in b"".join(part for part in said if isinstance(part, bytes))
-    assert greeted(token, mine, said) == (theirs, {"login": 5})
+    assert greeted(token, mine, said) == theirs
     check_welcome(token, mine, theirs, welcome(token, mine, theirs))
 
 
 def test_a_proof_is_good_for_one_connection_one_token_and_one_side() -> None:
     token, mine, theirs = new_token(), nonce(), nonce()
-    said = hello(token, mine, theirs, {})
+    said = hello(token, mine, theirs)
     with pytest.raises(DtmsError, match="token is not"):
         greeted(new_token(), mine, said)
     with pytest.raises(DtmsError, match="token is not"):
@@ -160,5 +185,5 @@ def test_nonsense_instead_of_a_greeting_is_refused(message: Any) -> None:
 
 
 def test_another_version_is_told() -> None:
-    with pytest.raises(Invalid, match="version 2"):
-        challenged((0, "challenge", 2, nonce()))
+    with pytest.raises(Invalid, match="version 3"):
+        challenged((0, "challenge", 3, nonce()))

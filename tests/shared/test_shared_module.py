@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from shared_kit import AS_MODULE, ROOT, START, Here, InCall, buy, until
 from terminals import GeneratedMarket, SimulatedTerminal, structs
 from terminals.functions import FUNCTIONS
 from terminals.module import CONSTANTS, VERSION, module_functions
+from terminals.shared.line import CONNECT_WAIT
 from terminals.sim.faults import Effect, Fault
+from terminals.worker import child
+from terminals.worker.frames import MAX_FRAME, frame
 
 
 def run(text: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -213,6 +218,29 @@ def test_initialize_does_not_wait_longer_than_it_may(here: Here) -> None:
     assert bot.last_error() == (-10005, "IPC timeout")
     assert bot.account_info() is None
     assert bot.initialize() is True
+
+
+def test_a_greeting_that_does_not_come_is_over_with_the_time_out(here: Here) -> None:
+    bot = here.bot(connected=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here.environ["DTMS_BROKER"] = f"127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        assert bot.initialize(timeout=100) is False
+        assert time.monotonic() - began < CONNECT_WAIT / 2
+    assert bot.last_error() == (-10005, "IPC timeout")
+    assert bot.initialize(timeout=1000) is False  # nobody is there, and that is known at once
+    assert bot.last_error()[0] == -10003
+
+
+def test_after_an_answer_that_is_too_large_the_next_is_read(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = here.bot()
+    monkeypatch.setattr(child, "frame", lambda said: frame(said, 10 if said[1] else MAX_FRAME))
+    assert bot.symbol_info("EURUSD") is None
+    assert bot.last_error()[0] == -10000
+    monkeypatch.undo()
+    assert bot.symbol_info("EURUSD").name == "EURUSD"
 
 
 def test_what_breaks_there_is_no_exception_here(here: Here) -> None:

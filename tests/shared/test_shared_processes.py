@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from shared_kit import Program, Programs, until
+from shared_kit import ROOT, Program, Programs, until
 
+from console.broker_command import shell_lines
 from terminals.sim.faults import Effect, Fault
 
 PLAIN = "dict(action=1, symbol='EURUSD', volume=0.1, type=0, type_filling=1, magic=7)"
@@ -179,3 +182,44 @@ def test_wrong_usage_is_one_line(
     said = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in said if line.startswith("dtms: ")]) == 1, said
     assert text in said[-1]
+
+
+def test_the_lines_for_a_shell() -> None:
+    values = {"PYTHONPATH": r"C:\it's here", "DTMS_BROKER": r"C:\b.json"}
+    assert shell_lines(values, windows=True) == [
+        "PowerShell:",
+        r"  $env:PYTHONPATH = 'C:\it''s here'",
+        r"  $env:DTMS_BROKER = 'C:\b.json'",
+        "cmd:",
+        r"  set PYTHONPATH=C:\it's here",
+        r"  set DTMS_BROKER=C:\b.json",
+    ]
+    assert shell_lines({"A": "b c"}, windows=False) == ["export A='b c'"]
+
+
+@pytest.mark.parametrize("account", ["None", "SimpleNamespace(trade_mode=2)"])
+def test_the_example_trades_no_account_that_is_real(tmp_path: Path, account: str) -> None:
+    """As it would be where PYTHONPATH is not set, and the official package is imported."""
+    (tmp_path / "MetaTrader5.py").write_text(
+        "from types import SimpleNamespace\n"
+        "ACCOUNT_TRADE_MODE_DEMO = 0\n"
+        "def initialize(): return True\n"
+        f"def account_info(): return {account}\n"
+        "def order_send(order): print('sent')\n"
+        "def symbol_info_tick(name): return SimpleNamespace(ask=1.1)\n"
+        "def symbol_info(name): return SimpleNamespace(point=0.1)\n"
+        "def __getattr__(name): return 1\n"
+        "def last_error(): return (1, 'Success')\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "bot.py")],
+        env={"PYTHONPATH": str(tmp_path)} if sys.platform != "win32" else None,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "not a demo account" in done.stderr
+    assert done.stdout == ""

@@ -20,10 +20,12 @@ from supervisors.terminal_choice import make_terminal
 from terminals import GeneratedMarket, SimulatedTerminal
 from terminals.protocol import Abortable
 from terminals.shared.address import Address
+from terminals.shared.line import CONNECT_WAIT
 from terminals.shared.proof import challenge, new_token, nonce, welcome
 from terminals.shared.remote import RemoteTerminal
 from terminals.sim.faults import Effect, Fault
-from terminals.worker.frames import Frames, frame
+from terminals.worker import child
+from terminals.worker.frames import MAX_FRAME, Frames, frame
 
 # -- the same answers as here
 
@@ -60,7 +62,7 @@ def test_it_answers_as_the_terminal_itself(here: Here) -> None:
     assert isinstance(guard, Abortable)
 
 
-def test_credentials_go_with_the_greeting(here: Here) -> None:
+def test_credentials_go_with_initialize(here: Here) -> None:
     account = here.terminal._broker.book.account
     assert here.remote(login=account.login, server=account.server).account_info() is not None
     wrong = here.remote(login=account.login + 1, connected=False)
@@ -79,6 +81,7 @@ class Fake:
     def __init__(self, behave: Callable[[socket.socket, Any], bool]) -> None:
         self.behave = behave
         self.seen: list[Any] = []
+        self.greetings: list[Any] = []
         self.connections = 0
         self.token = new_token()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -102,6 +105,7 @@ class Fake:
         while piece := line.recv(65_536):
             for message in frames.feed(piece):
                 if message[1] == "hello":
+                    self.greetings.append(message)
                     proof = welcome(self.token, mine, message[3])
                     line.sendall(frame((0, True, proof, (1, "Success"), None)))
                     continue
@@ -316,6 +320,29 @@ def test_a_request_that_cannot_be_sent_is_refused_here(here: Here) -> None:
     assert guard.account_info() is not None
 
 
+def test_what_the_office_cannot_be_asked_is_told(here: Here) -> None:
+    guard = here.remote()
+    with pytest.raises(Invalid, match="was not sent") as caught:
+        guard.open_position("EURUSD", "BUY", 0.1, comment="x" * 70_000)
+    assert caught.value.field == "open_position"
+    assert guard.open_position("EURUSD", "BUY", 0.1) > 0
+
+
+def test_after_an_answer_that_is_too_large_the_next_is_read(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = here.remote()
+    guard.open_position("EURUSD", "BUY", 0.1)
+    monkeypatch.setattr(child, "frame", lambda said: frame(said, 10 if said[1] else MAX_FRAME))
+    with pytest.raises(Invalid, match="at most 10"):
+        guard.account_info()
+    with pytest.raises(Invalid, match="at most 10"):
+        guard.symbol_info("EURUSD")
+    monkeypatch.undo()
+    assert guard.account_info() is not None
+    assert guard.symbol_info("EURUSD") is not None
+
+
 # -- its life
 
 
@@ -349,14 +376,63 @@ def test_a_port_that_a_liar_has_taken_gives_nothing_away(fakes: Fakes) -> None:
     """It says the words of a broker, but does not know the token."""
     fake, first = fakes(says_nothing)
     first.close()
+    until(lambda: len(fake.seen) == 2)  # `initialize` and the end
     liar = Address(fake.address.host, fake.address.port, new_token())
     fake.token = "something else that is long enough"
-    terminal = RemoteTerminal(lambda: liar)
+    terminal = RemoteTerminal(lambda: liar, login=5, password="hunter2", server="secret")
     seen = len(fake.seen)
     assert terminal.initialize() is False
     assert "does not know the token" in terminal.last_error()[1]
     assert len(fake.seen) == seen
+    assert len(fake.greetings) == 2
+    assert "hunter2" not in repr(fake.greetings)
     terminal.close()
+
+
+def test_who_does_not_greet_costs_no_more_than_a_call() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address("127.0.0.1", listener.getsockname()[1], new_token())
+        terminal = RemoteTerminal(lambda: address, call_timeout=0.2)
+        began = time.monotonic()
+        assert terminal.initialize() is False
+        assert time.monotonic() - began < CONNECT_WAIT / 2
+        assert terminal.last_error()[0] == -10003
+        terminal.close()
+
+
+def test_abort_ends_a_greeting_that_does_not_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address("127.0.0.1", listener.getsockname()[1], new_token())
+        terminal = RemoteTerminal(lambda: address, call_timeout=LONG)
+        connecting = InCall(lambda: (terminal.initialize(), terminal.last_error()))
+        line, _ = listener.accept()
+        began = time.monotonic()
+        terminal.abort("the connector is replaced")
+        done, error = connecting.result()
+        assert time.monotonic() - began < CONNECT_WAIT / 2
+        assert done is False
+        assert "the connector is replaced" in error[1]
+        line.close()
+        terminal.close()
+
+
+def test_abort_while_the_system_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = Address.connect
+
+    def aborted(address: Address, timeout: float) -> socket.socket:
+        found = connect(address, timeout)
+        terminal.abort("too late")
+        return found
+
+    monkeypatch.setattr(Address, "connect", aborted)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address("127.0.0.1", listener.getsockname()[1], new_token())
+        terminal = RemoteTerminal(lambda: address, call_timeout=LONG)
+        began = time.monotonic()
+        assert terminal.initialize() is False
+        assert time.monotonic() - began < CONNECT_WAIT / 2
+        assert "too late" in terminal.last_error()[1]
+        terminal.close()
 
 
 def test_nothing_is_left_open(here: Here) -> None:

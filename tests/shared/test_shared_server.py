@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_kit import Here, InCall, bare, buy, packed, until
+from shared_kit import Here, InCall, Stranger, bare, buy, packed, until
 
-from defence.errors import Invalid, NotReady
+from defence.errors import Forbidden, Invalid, NotReady
 from terminals.shared.line import REQUEST_LIMIT
 from terminals.shared.proof import new_token
 from terminals.shared.server import BrokerServer, Limits
@@ -62,7 +62,7 @@ def test_a_call_sent_along_with_the_greeting_is_not_taken(here: Here) -> None:
     from terminals.shared.proof import challenged, hello, nonce
 
     stranger = here.stranger()
-    said = hello(here.token, challenged(stranger.hear()), nonce(), {})
+    said = hello(here.token, challenged(stranger.hear()), nonce())
     stranger.raw(frame(said) + frame((1, "account_info", (), {}, None)))
     assert stranger.hear()[1] is False
     assert here.terminal.calls["account_info"] == 0
@@ -74,6 +74,23 @@ def test_who_says_nothing_is_sent_away(here: Here) -> None:
     stranger.hear()
     assert stranger.hear() is None
     assert any("neither reads nor ends" in line for line in here.said)
+
+
+def cut_off_at(stranger: Stranger, data: bytes, most: int = 60) -> bool:
+    """Say a byte now and then, for a second and more; whether that was ended meanwhile."""
+    for place in range(most):
+        try:
+            stranger.raw(data[place : place + 1])
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_who_greets_by_the_byte_has_no_longer(here: Here) -> None:
+    here.serve(limits=Limits(greeting=0.1))
+    assert cut_off_at(here.stranger(), bare(b"x" * 1000))
+    until(lambda: any("neither reads nor ends" in line for line in here.said))
 
 
 def test_strangers_cannot_fill_the_house(here: Here) -> None:
@@ -173,6 +190,22 @@ def test_half_a_frame_is_not_waited_for_for_ever(here: Here) -> None:
     assert answers(here)
     assert stranger.hear() is None
     assert here.terminal.calls["account_info"] == 0
+
+
+def test_who_asks_by_the_byte_has_no_longer(here: Here) -> None:
+    here.serve(limits=Limits(patience=0.1))
+    stranger = here.stranger()
+    assert stranger.greet()[1] is True
+    asked = frame((1, "account_info", (), {}, None))
+    for _ in range(3):  # each has its own time
+        stranger.raw(asked[:-2])
+        time.sleep(0.03)
+        stranger.raw(asked[-2:] + asked[:1])
+        assert stranger.hear()[0] == 1
+        stranger.raw(asked[1:])
+        assert stranger.hear()[0] == 1
+    assert cut_off_at(stranger, bare(b"x" * 1000))
+    until(lambda: here.server.clients == 0)
 
 
 def test_who_asks_nothing_stays(here: Here) -> None:
@@ -318,8 +351,9 @@ def test_an_order_is_refused_if_the_account_is_switched_under_it(here: Here) -> 
 def test_the_office_is_for_those_whom_the_broker_lets(here: Here) -> None:
     here.serve(office=False)
     guard = here.remote()
-    with pytest.raises(Invalid, match="not offered"):
-        guard.set_price("EURUSD", 1.0, 1.1)
+    for office in (lambda: guard.set_price("EURUSD", 1.0, 1.1), lambda: guard.over):
+        with pytest.raises(Forbidden, match="started without --chaos"):
+            office()
     assert guard.account_info() is not None
     here.serve(office=True)
     assert guard.initialize()

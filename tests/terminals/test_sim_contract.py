@@ -148,6 +148,22 @@ def test_credentials() -> None:
     assert bad.last_error() == (-2, 'Invalid "login" argument')
 
 
+def test_a_login_that_fails_leaves_the_account() -> None:
+    own = (5_001_000, "right", "Simulated-Demo")
+    terminal = SimulatedTerminal(market=GeneratedMarket(7), now=Clock(), credentials=own)
+    assert terminal.initialize()
+    terminal.switch_account(7, "Other")
+    assert terminal.login(own[0], "wrong", own[2]) is False
+    assert terminal.last_error()[0] == -6
+    account = terminal.account_info()
+    assert account is not None
+    assert account.login == 7
+    assert terminal.login(*own)
+    account = terminal.account_info()
+    assert account is not None
+    assert account.login == own[0]
+
+
 def test_another_login_than_the_accounts_is_refused() -> None:
     terminal = SimulatedTerminal(market=GeneratedMarket(7), now=Clock(), login=1)
     assert terminal.initialize() is False

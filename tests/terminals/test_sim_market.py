@@ -345,3 +345,34 @@ def test_disconnected_the_view_stands_still_and_the_broker_goes_on() -> None:
 def test_recordings_that_share_no_time() -> None:
     with pytest.raises(Invalid, match="share no time"):
         recorded({"EURUSD": [(0, 1.1, 1.2), (1, 1.1, 1.2)], "GBPUSD": [(9, 1.1, 1.2)]})
+
+
+def test_a_stop_is_not_reached_in_time_for_which_the_quote_was_held() -> None:
+    rows = [(0, 1.1, 1.1001), (30, 1.05, 1.0501), (60, 1.1, 1.1001), (90, 1.1, 1.1001)]
+    terminal, clock = playing({"EURUSD": rows})
+    ticket = terminal.open_position("EURUSD", "BUY", 0.1, sl=1.08)
+    terminal.set_price("EURUSD", 1.1, 1.1001)
+    clock.at += 70  # nobody looks before the quote is let go
+    terminal.release_price("EURUSD")
+    assert [one.ticket for one in terminal.positions_get() or ()] == [ticket]
+
+
+def test_the_tick_of_an_exchange_has_its_last_trade() -> None:
+    monday = 1_699_876_800  # 12:00
+    clock = Clock(monday)
+    terminal = generated(market=GeneratedMarket(7, monday, ("FDXS",)), now=clock)
+    dealt = 0.0
+    for _ in range(60):
+        clock.at += 10
+        info, tick = terminal.symbol_info("FDXS"), terminal.symbol_info_tick("FDXS")
+        assert info is not None
+        assert tick is not None
+        assert tick.last > 0.0
+        volumes = tick.volume, tick.volume_real
+        assert (tick.last, *volumes) == (info.last, info.volume, info.volume_real)
+        dealt += tick.volume_real  # many a tick only quotes
+    assert dealt > 0.0
+    terminal.set_price("FDXS", 16_000.0, 16_001.0)
+    held = terminal.symbol_info_tick("FDXS")
+    assert held is not None
+    assert (held.bid, held.last) == (16_000.0, info.last)  # nobody has dealt there

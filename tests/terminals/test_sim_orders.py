@@ -335,3 +335,50 @@ def test_of_the_orders_sent_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch)
     for magic in range(5):
         sent(terminal, order(magic=magic))
     assert [one["magic"] for one in terminal.orders_sent] == [2, 3, 4]
+
+
+def test_volumes_of_requests_are_rounded() -> None:
+    terminal = quiet()
+    third = 0.1 + 0.2  # 0.30000000000000004
+    done = sent(terminal, order(volume=third))
+    assert done.volume == 0.3
+    placed = sent(terminal, order(action=5, type=2, price=1.0, type_filling=2, volume=third))
+    assert placed.volume == 0.3
+    ticket = terminal.open_position("EURUSD", "BUY", third)
+    terminal.close_position(ticket, 0.7 - 0.5)  # 0.19999999999999996
+    assert [one.volume for one in terminal.positions_get() or ()] == [0.3, 0.1]
+    (waits,) = terminal.orders_get() or ()
+    assert (waits.volume_initial, waits.volume_current) == (0.3, 0.3)
+    volumes = [one.volume for one in (terminal.history_deals_get(0, 4e9) or ()) if one.symbol]
+    assert volumes == [0.3, 0.3, 0.2]
+
+
+def test_first_in_first_out_goes_by_time_not_by_ticket() -> None:
+    terminal, clock = playing(QUIET)
+    terminal._broker.book.account.fifo_close = True
+    older = sent(terminal, order()).order
+    clock.at += 60
+    younger = sent(terminal, order()).order
+    terminal.change_ticket(older, younger + 100)
+    assert sent(terminal, order(type=SELL, position=younger)).retcode == 10045
+    assert sent(terminal, order(type=SELL, position=younger + 100)).retcode == 10009
+    assert sent(terminal, order(type=SELL, position=younger)).retcode == 10009
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("order_calc_margin", (0, "EURUSD", math.inf, 1.0)),
+        ("order_calc_margin", (0, "EURUSD", 1.0, math.inf)),
+        ("order_calc_margin", (0, "EURUSD", 1e200, 1e200)),
+        ("order_calc_margin", (0, "EURUSD", math.nan, 1.0)),
+        ("order_calc_profit", (0, "EURUSD", 1.0, 1.0, math.nan)),
+        ("order_calc_profit", (0, "EURUSD", 1.0, math.inf, 1.0)),
+        ("order_calc_profit", (1, "EURUSD", math.inf, 1.0, 1.0)),
+        ("order_calc_profit", (1, "EURUSD", 1e12, 1.0, 2.0)),
+    ],
+)
+def test_what_cannot_be_calculated_is_refused(name: str, arguments: tuple[Any, ...]) -> None:
+    terminal = quiet()
+    assert getattr(terminal, name)(*arguments) is None
+    assert terminal.last_error()[0] == -2

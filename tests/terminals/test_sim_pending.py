@@ -98,3 +98,12 @@ def test_removing_a_pending_order() -> None:
     assert terminal.orders_get() == ()
     (past,) = terminal.history_orders_get(ticket=done.order) or ()
     assert past.state == mt5.ORDER_STATE_CANCELED
+
+
+def test_a_working_order_shows_the_present_price_of_its_side() -> None:
+    terminal, clock = playing({"EURUSD": [(0, 1.1, 1.1001), (60, 1.2, 1.2002), (120, 1.2, 1.2002)]})
+    sent(terminal, pending(type=mt5.ORDER_TYPE_BUY_LIMIT, price=1.0))
+    sent(terminal, pending(type=mt5.ORDER_TYPE_SELL_STOP, price=1.0))
+    assert [one.price_current for one in terminal.orders_get() or ()] == [1.1001, 1.1]
+    clock.at += 60
+    assert [one.price_current for one in terminal.orders_get() or ()] == [1.2002, 1.2]

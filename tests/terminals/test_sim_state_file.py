@@ -70,6 +70,11 @@ def test_shape_of_the_file(path: Path) -> None:
     terminal, _ = playing(ROWS, state=path)
     terminal.open_position("EURUSD", "BUY", 0.3)
     content = json.loads(path.read_text())
+    past = content["history"]
+    rows = [*content["positions"], *past["orders"], *past["deals"]]
+    lines = path.read_text().splitlines()  # a person finds each row on a line of its own
+    assert [json.loads(one.rstrip(",")) for one in lines if '"magic"' in one] == rows
+    assert len(rows) == 4
     assert {"login", "server", "balance", "leverage", "margin_mode"} <= set(content["account"])
     assert list(content["positions"][0]) == [*TradePosition()._asdict(), "margin"]
     assert [one.name for one in path.parent.iterdir()] == [path.name]  # no drafts left
@@ -223,6 +228,7 @@ def test_margin_modes(mode: object, number: int, path: Path) -> None:
 
 
 EUR = {"symbol": "EURUSD"}
+WAITS = {**EUR, "type": 2, "price_open": 1.0, "volume_initial": 0.1}
 BAD: list[tuple[object, str]] = [
     ("{", "is not JSON"),
     ("", "is not JSON"),
@@ -271,6 +277,19 @@ BAD: list[tuple[object, str]] = [
     ({"history": {"deals": 5}}, "history.deals: 5 is no list"),
     ({"history": {"trades": []}}, "history.trades: unknown field"),
     ({"orders": [{"symbol": "NOPE"}]}, "orders[0].symbol: 'NOPE' is no symbol"),
+    ({"orders": [{**WAITS, "type": 77}]}, "orders[0].type: is no type of a working order"),
+    ({"orders": [{**WAITS, "type": 8}]}, "orders[0].type: is no type of a working order"),
+    ({"orders": [{**WAITS, "volume_current": -1}]}, "orders[0].volume_current: is not above 0"),
+    ({"orders": [{**WAITS, "volume_initial": 0}]}, "orders[0].volume_initial: is not above 0"),
+    ({"orders": [{**EUR, "type": 2, "price_open": 1}]}, "orders[0].volume_initial: is not above 0"),
+    ({"orders": [{**WAITS, "price_open": 0}]}, "orders[0].price_open: is not above 0"),
+    ({"orders": [{**WAITS, "type": 6}]}, "orders[0].price_stoplimit: is not above 0"),
+    ({"orders": [{**WAITS, "sl": -1}]}, "orders[0].sl: -1.0 is no finite number of at least 0"),
+    ({"orders": [{**WAITS, "ticket": 0}]}, "orders[0].ticket: 0 is no whole number"),
+    (
+        {"orders": [{**WAITS, "ticket": 4}, {**WAITS, "ticket": 4}]},
+        "orders[1].ticket: 4 is there twice",
+    ),
     ({"market": {"time_msc": "now"}}, "market.time_msc: 'now'"),
     ({"market": {"prices": {"EURUSD": 0}}}, "market.prices.EURUSD: 0"),
     ({"market": {"prices": [1]}}, "market.prices: [1] is no object"),
@@ -286,6 +305,73 @@ def test_bad_files_name_file_and_place(content: object, words: str, path: Path) 
     assert str(path) in caught.value.message
     assert caught.value.field == "sim_state"
     assert caught.value.remedy
+
+
+def test_all_numbers_that_a_request_may_have_can_be_read_again(path: Path) -> None:
+    terminal, clock = playing(ROWS, state=path)
+    largest = 2**64 - 1
+    for request in (
+        order(magic=largest, volume=0.2),
+        order(magic=largest, action=5, type=2, price=1.0, type_filling=2, expiration=-5),
+        order(magic=2**63, action=5, type=2, price=1.0, type_filling=2, expiration=2**63 - 1),
+    ):
+        done = terminal.order_send(request)
+        assert done is not None
+        assert done.retcode == 10009
+    before = terminal.positions_get(), terminal.orders_get(), terminal.history_deals_get(0, 4e9)
+    again = generated(market=recorded(ROWS), now=clock, state=path)
+    assert again.positions_get() == before[0]
+    assert again.orders_get() == before[1]
+    assert again.history_deals_get(0, 4e9) == before[2]
+    assert [one.magic for one in again.orders_get() or ()] == [largest, 2**63]
+    assert [one.time_expiration for one in again.orders_get() or ()] == [0, 0]
+
+
+@pytest.mark.parametrize("ticket", [-1, 0, 2**63])
+def test_no_ticket_that_could_not_be_read_again(ticket: int, path: Path) -> None:
+    terminal, _ = playing(ROWS, state=path)
+    one = terminal.open_position("EURUSD", "BUY", 0.1)
+    with pytest.raises(Invalid, match="is no ticket"):
+        terminal.change_ticket(one, ticket)
+
+
+def test_orders_written_by_hand_need_little(path: Path) -> None:
+    written(path, {"orders": [WAITS, {**WAITS, "type": 3, "price_open": 2.0}]})
+    terminal, clock = playing(ROWS, state=path)
+    first, second = terminal.orders_get() or ()
+    assert 0 < first.ticket < second.ticket
+    assert (first.volume_current, first.state, first.time_setup) == (0.1, 1, int(START))
+    written(path, {"orders": [{**WAITS, "ticket": 7, "price_open": 2.0, "tp": 0.5}]})
+    again = generated(market=recorded(ROWS), now=clock, state=path)
+    clock.at += 10
+    assert [one.volume_initial for one in again.history_orders_get(ticket=7) or ()] == [0.1]
+    assert [one.volume for one in again.history_deals_get(ticket=7) or ()] == [0.1]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_orders_fill_on_a_market_that_is_earlier_than_they_are(again: bool, path: Path) -> None:
+    later = int(START) + 10**6
+    waits = {**WAITS, "ticket": 7, "price_open": 1.09, "time_setup": later}
+    content = {"orders": [{**waits, "time_setup_msc": later * 1000}]}
+    if not again:
+        written(path, content)
+    terminal, clock = playing(ROWS, state=path, reload_state=True)
+    if again:
+        written(path, content)
+    assert len(terminal.orders_get() or ()) == 1
+    clock.at += 700
+    assert terminal.orders_get() == ()
+    assert [one.price for one in terminal.history_deals_get(ticket=7) or ()] == [1.0801]
+
+
+def test_the_first_deal_onto_a_position_without_its_margin(path: Path) -> None:
+    one = {"symbol": "EURUSD", "volume": 0.1, "price_open": 1.05}
+    written(path, {"account": {"margin_mode": 0}, "positions": [one]})
+    terminal, _ = playing(ROWS, state=path)
+    terminal.open_position("EURUSD", "BUY", 0.1)
+    account = terminal.account_info()
+    assert account is not None
+    assert account.margin == 105.0 + 110.01
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
@@ -326,6 +412,16 @@ def test_another_program_plays_the_back_office(path: Path) -> None:
     terminal.order_send(order())
     assert len(json.loads(path.read_text())["positions"]) == 3  # both go on writing
     books_balance(terminal)
+
+
+def test_another_past_is_written_too(path: Path) -> None:
+    terminal, _ = playing(ROWS, state=path, reload_state=True)
+    terminal.open_position("EURUSD", "BUY", 0.3)
+    edited(path, lambda content: content["history"]["deals"][0].update(comment="gift"))
+    terminal.open_position("EURUSD", "BUY", 0.1)
+    past = json.loads(path.read_text())["history"]
+    assert [one["comment"] for one in past["deals"]] == ["gift", "", ""]
+    assert len(past["orders"]) == 2
 
 
 def test_a_file_that_says_nothing_of_the_past_leaves_it(path: Path) -> None:

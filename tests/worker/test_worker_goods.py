@@ -286,6 +286,7 @@ def test_our_errors_stay_what_they_are(kind: type[DtmsError]) -> None:
         (ValueError("wrong"), ValueError),
         (KeyError("odd"), RuntimeError),
         (ZeroDivisionError("odd"), RuntimeError),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"), RuntimeError),
     ],
 )
 def test_other_errors(error: Exception, kind: type[Exception]) -> None:
