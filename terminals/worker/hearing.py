@@ -25,8 +25,9 @@ from terminals.worker.frames import Frames
 Answer: TypeAlias = tuple[Any, ...]
 Take: TypeAlias = Callable[[Any], Answer | None]  # None for a note; raises Invalid for damage
 
-CAN_POLL: Final = sys.platform != "win32" and hasattr(select, "poll")
+CAN_POLL: Final = sys.platform != "win32" and hasattr(select, "poll") and hasattr(os, "sched_yield")
 DRAIN: Final = 0.5  # seconds for a process that has closed its pipe to end
+GLANCE: Final = 150e-6  # seconds
 _PIECE: Final = 65_536
 _LARGEST_PIECE: Final = 1 << 20
 
@@ -93,8 +94,9 @@ class Polled:
         """Wait for the pipe, and read it; after its end, for the process's."""
         with self._reading:
             while not self._ready and not self._ending:
-                left = until - time.monotonic()
-                found = self._poll.poll(max(0, math.ceil(left * 1000.0)))
+                now = time.monotonic()
+                left = until - now
+                found = self._glance(now) or self._poll.poll(max(0, math.ceil(left * 1000.0)))
                 if not found and left <= 0:
                     return None
                 self._read()
@@ -105,6 +107,14 @@ class Polled:
         if self._ready:
             return self._ready.popleft()
         raise EndedError(self._owner.why)
+
+    def _glance(self, began: float) -> bool:
+        """Look again and again for a moment: most answers are there before one falls asleep."""
+        while time.monotonic() - began < GLANCE:
+            if self._poll.poll(0):
+                return True
+            os.sched_yield()
+        return False
 
     def deaf(self) -> bool:
         """Look whether the pipe has ended."""
