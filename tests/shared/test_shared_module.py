@@ -394,6 +394,8 @@ def test_all_names_of_the_package_are_there(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_call_that_hangs(here: Here, tmp_path: Path) -> None:
     here.terminal.add_fault(Fault(call="account_info", effect=Effect.HANG))
     text = """
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
         import MetaTrader5 as mt5
         assert mt5.initialize(), mt5.last_error()
         print("asking", flush=True)
