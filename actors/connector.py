@@ -152,8 +152,7 @@ class MT5Connector(GuardActor):
             case Connect():
                 self._connect()
             case Freeze():
-                self._sending.frozen = f"frozen by {message.by}" if message.frozen else None
-                return {"frozen": message.frozen}
+                return self._freeze(message)
             case InjectFault():
                 spoilable(self.terminal).add_fault(message.fault)
                 return {"injected": plain_fault(message.fault)}
@@ -171,6 +170,13 @@ class MT5Connector(GuardActor):
             case _:
                 return super().receive(message)
         return None
+
+    def _freeze(self, message: Freeze) -> dict[str, object]:
+        """Told before it is answered: who froze sees it, also while no Monitor lives."""
+        if message.frozen or self._sending.frozen is not None:
+            self.emit(Kind.FROZEN, frozen=message.frozen, by=message.by, why=message.why)
+        self._sending.frozen = f"frozen by {message.by}" if message.frozen else None
+        return {"frozen": message.frozen}
 
     def on_answer(self, answer: Answer) -> None:
         """Take the Registry's word about the orders of a flatten."""

@@ -42,6 +42,8 @@ class Unguarded:
             self._ready = True
         elif event.kind is Kind.CONTROL:
             self._armed = facts.get("mode") == ARMED
+        elif event.kind is Kind.FROZEN:
+            self._armed = self._armed and not facts.get("frozen")
         elif event.kind is Kind.BOOK:
             self._watched = _number(facts.get("active"))
             self._observed = _number(facts.get("observed"))

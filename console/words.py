@@ -301,6 +301,13 @@ def _control(facts: Facts) -> Line:
     return Line(INFO, f"mode {facts['mode']}{paused}, {what}{by}")
 
 
+def _frozen(facts: Facts) -> Line:
+    why = f": {facts['why']}" if facts.has("why") else ""
+    if facts["frozen"]:
+        return Line(WARNING, f"frozen by {facts['by']}{why}: no order is sent at all")
+    return Line(INFO, f"thawed by {facts['by']}: orders are sent again, as the mode allows")
+
+
 def _set_aside(facts: Facts) -> Line:
     if facts["why"] == "migrated":
         kept = f"; the old one is kept as {facts['path']}"
@@ -361,6 +368,7 @@ SENTENCES: Final[Mapping[Kind, Callable[[Facts], Line]]] = {
     Kind.TERMINAL_BACK: lambda _: Line(INFO, "the terminal is back"),
     Kind.SNAPSHOT: _snapshot,
     Kind.CANNOT_ACT: _cannot_act,
+    Kind.FROZEN: _frozen,
     Kind.TERMINAL_UPDATED: lambda f: Line(
         INFO, f"the terminal was updated: build {f['build']}, before it was {f['before']}"
     ),

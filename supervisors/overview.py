@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.events import Event, Kind
-from actors.monitor import ARMED
+from actors.monitor import ARMED, OBSERVE
 from actors.names import MONITOR, START_ORDER
 from supervisors.slot import ChildState
 
@@ -40,7 +40,7 @@ class Seen:
     cannot_act: str | None = None
     snapshot_at: float | None = None
     connect_error: str | None = None
-    mode: str = "observe"
+    mode: str = OBSERVE
     paused: str | None = None
     active_trades: int = 0
     observed: int = 0
@@ -151,6 +151,8 @@ _CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
     Kind.TERMINAL_LOST: lambda e: {"lost": e.facts["reason"]},
     Kind.TERMINAL_BACK: lambda _: {"lost": None},
     Kind.CANNOT_ACT: lambda e: {"cannot_act": e.facts["reason"]},
+    # the Monitor says so too, when it can; that it acts again is its word alone
+    Kind.FROZEN: lambda e: {"mode": OBSERVE} if e.facts["frozen"] else {},
     Kind.TERMINAL_UPDATED: lambda e: {
         "terminal": {name: e.facts[name] for name in ("terminal", "real", "build")}
     },

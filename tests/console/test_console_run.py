@@ -265,6 +265,9 @@ def test_an_armed_guard_says_what_it_only_observes() -> None:
         stage.guard.events.publish(Kind.CONTROL, mode="observe", paused=False)
         stage.guard.events.publish(Kind.CONTROL, mode="armed", paused=False)
         assert len(told()) == 3, "armed anew, by a person who must know"
+        stage.guard.events.publish(Kind.FROZEN, frozen=True, by="ops", why="")
+        book(stage, 5, 3)
+        assert len(told()) == 3, "nobody expects it to act any more"
         book(stage, 1, 0)
         assert len(told()) == 3
 

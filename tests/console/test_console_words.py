@@ -171,6 +171,18 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.CANNOT_ACT, {"reason": "switched off"}, "ERROR", "cannot act: switched off"),
     (Kind.CANNOT_ACT, {"reason": None}, "INFO", "orders may be sent again"),
     (
+        Kind.FROZEN,
+        {"frozen": True, "by": "cli", "why": "news"},
+        "WARNING",
+        "frozen by cli: news: no order is sent at all",
+    ),
+    (
+        Kind.FROZEN,
+        {"frozen": False, "by": "cli", "why": ""},
+        "INFO",
+        "thawed by cli: orders are sent again, as the mode allows",
+    ),
+    (
         Kind.TERMINAL_UPDATED,
         {"before": 4000, "build": 5000, "terminal": "native", "real": True},
         "INFO",

@@ -256,6 +256,31 @@ def test_freeze_sends_nothing_also_after_a_restart(sim: GuardKit, tmp_path: Path
     assert again.status()["mode"] == "observe"  # the more restrictive of stored and flag
 
 
+def test_who_froze_sees_it_also_while_no_monitor_lives(sim: GuardKit) -> None:
+    guard, ticket = one_trade(sim)
+    assert guard.status()["mode"] == "armed"
+    for _ in range(4):  # more often than an hour allows
+        guard.admin("kill", child="monitor")
+        let_pass(sim, 5.0)
+    assert guard.status()["children"]["monitor"]["state"] == "escalated"  # type: ignore[index]
+    guard.admin("freeze", by="ops", why="news")
+    assert guard.status()["mode"] == "observe"
+    (told,) = kinds(guard, Kind.FROZEN)
+    assert told.facts == {"frozen": True, "by": "ops", "why": "news"}
+    guard.admin("reset-budget", child="monitor")
+    let_pass(sim, 60.0)
+    price(sim, 1.0945)
+    let_pass(sim, 100.0)
+    assert guard.status()["mode"] == "observe"
+    assert orders(sim) == []
+    guard.admin("set-mode", mode="armed", by="ops")
+    assert guard.status()["mode"] == "armed"
+    let_pass(sim, 60.0)
+    assert [one.facts["frozen"] for one in kinds(guard, Kind.FROZEN)] == [True, False]
+    assert len(orders(sim)) == 1
+    assert guard.trade(ticket).state is TradeState.WARNING_L1
+
+
 def test_pause_and_resume(sim: GuardKit) -> None:
     guard, ticket = one_trade(sim)
     guard.admin("pause", why="lunch")
