@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import json
 import os
 import socket
 import subprocess
@@ -16,15 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias
 
+from benchmarks.books import in_the_process, write_books
 from benchmarks.measure import Options, percentile, spread
-from benchmarks.report import Table
+from benchmarks.report import Table, microseconds
 from terminals.bridge.place import Place
 from terminals.bridge.terminal import BridgeTerminal
 from terminals.module import module_functions
-from terminals.sim.generated import GeneratedMarket
-from terminals.sim.terminal import SimulatedTerminal
 
-START: Final = 1_700_000_000.0  # market time, seconds
 ROOT: Final = Path(__file__).resolve().parents[1]
 _COMES_UP: Final = 30.0  # seconds
 Call: TypeAlias = Callable[[Any], Any]
@@ -67,15 +64,7 @@ def run(options: Options) -> list[Table]:
 
 def broker(books: str) -> SimpleNamespace:
     """Return the package's functions over a simulated terminal with these books, connected."""
-    terminal = SimulatedTerminal(
-        market=GeneratedMarket(1, START),
-        now=lambda: START,
-        speed=0.0,
-        step=0.001,
-        state=Path(books),
-    )
-    terminal.initialize()
-    return SimpleNamespace(**module_functions(terminal))
+    return SimpleNamespace(**module_functions(in_the_process(Path(books))))
 
 
 def _reading(call: Call, read: Call) -> Call:
@@ -125,10 +114,10 @@ def _row(
     mine, bridge, theirs = (spread(one).middle for one in medians)
     table.add(
         name,
-        _micro(mine),
-        f"{_micro(bridge)} (+{_micro(bridge - mine)})",
-        _micro(percentile(found[1], 0.99)),
-        f"{_micro(theirs)} ({theirs / bridge:.1f} times the bridge)",
+        microseconds(mine),
+        f"{microseconds(bridge)} (+{microseconds(bridge - mine)})",
+        microseconds(percentile(found[1], 0.99)),
+        f"{microseconds(theirs)} ({theirs / bridge:.1f} times the bridge)",
     )
 
 
@@ -151,7 +140,7 @@ def _server(folder: Path, positions: int) -> Iterator[tuple[Any, BridgeTerminal,
 
     books = (folder / "here.json", folder / "there.json")
     for path in books:
-        _write_books(path, positions)
+        write_books(path, positions)
     (folder / "MetaTrader5.py").write_text(_PACKAGE.format(books=str(books[1])))
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -173,21 +162,3 @@ def _server(folder: Path, positions: int) -> Iterator[tuple[Any, BridgeTerminal,
         terminal.close()
         process.kill()
         process.wait()
-
-
-def _write_books(path: Path, count: int) -> None:
-    positions = [
-        {
-            "ticket": 1_000_000 + nth,
-            "identifier": 1_000_000 + nth,
-            "symbol": ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")[nth % 4],
-            "volume": 0.01,
-            "comment": f"position {nth}",
-        }
-        for nth in range(count)
-    ]
-    path.write_text(json.dumps({"account": {"balance": 1e9}, "positions": positions}))
-
-
-def _micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f} us"

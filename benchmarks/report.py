@@ -50,6 +50,11 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.2f} ms"
 
 
+def microseconds(seconds: float) -> str:
+    """Return a short time for a cell."""
+    return f"{seconds * 1e6:,.{0 if seconds >= 20e-6 else 1}f} us"
+
+
 def rate(per_second: float) -> str:
     """Return a rate for a cell."""
     return f"{per_second:,.0f}"

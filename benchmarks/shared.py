@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import subprocess
 import sys
 import time
@@ -11,19 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.books import POSITIONS, block, in_the_process, write_books
 from benchmarks.measure import Options, percentile, spread
-from benchmarks.report import Table, milliseconds
+from benchmarks.report import Table, microseconds, milliseconds
 from terminals.module import module_functions
 from terminals.shared.address import read
 from terminals.shared.module import PackageTerminal
 from terminals.shared.remote import RemoteTerminal
-from terminals.sim.generated import GeneratedMarket
 from terminals.sim.terminal import SimulatedTerminal
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-START: Final = 1_700_000_000.0  # market time, seconds
-POSITIONS: Final = 1_000
-SYMBOLS: Final = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")
 WAIT: Final = 60.0  # seconds for a broker to come up
 
 Call = Callable[[Any], Any]
@@ -42,15 +37,8 @@ class _Functions:
 def run(options: Options) -> list[Table]:
     """Measure calls by turns, a block here and a block there, so that a busy machine hits both."""
     for name in ("here.json", "there.json"):
-        _books(options.folder / name)
-    here = SimulatedTerminal(
-        market=GeneratedMarket(1, START),
-        now=lambda: START,
-        speed=0.0,
-        step=0.001,
-        state=options.folder / "here.json",
-    )
-    here.initialize()
+        write_books(options.folder / name)
+    here = in_the_process(options.folder / "here.json")
     file = options.folder / "broker.json"
     began = time.perf_counter()
     broker = _started(file, options.folder / "there.json")
@@ -90,21 +78,6 @@ def _started(file: Path, state: Path) -> subprocess.Popen[bytes]:
     return broker
 
 
-def _books(path: Path) -> None:
-    """Write a broker's books with many positions."""
-    positions = [
-        {
-            "ticket": 1_000_000 + nth,
-            "identifier": 1_000_000 + nth,
-            "symbol": SYMBOLS[nth % 4],
-            "volume": 0.01,
-            "comment": f"position {nth}",
-        }
-        for nth in range(POSITIONS)
-    ]
-    path.write_text(json.dumps({"account": {"balance": 1e9}, "positions": positions}))
-
-
 def _calls(here: SimulatedTerminal, guard: RemoteTerminal, bot: Any, options: Options) -> Table:
     table = Table(
         "A call, shared and in the process",
@@ -123,19 +96,19 @@ def _calls(here: SimulatedTerminal, guard: RemoteTerminal, bot: Any, options: Op
         found: list[list[float]] = [[], [], []]
         added: list[float] = []
         for _ in range(blocks + 1):
-            each = [_block(call, one, size) for one in (here, guard, bot)]
-            for blocks_of, block in zip(found, each, strict=True):
-                blocks_of.extend(block)
+            each = [block(call, one, size) for one in (here, guard, bot)]
+            for all_of, these in zip(found, each, strict=True):
+                all_of.extend(these)
             added.append(percentile(each[2], 0.5) - percentile(each[0], 0.5))
         mine, guards, bots = found
         table.add(
             name,
-            _micro(percentile(mine, 0.5)),
-            _micro(percentile(guards, 0.5)),
-            _micro(percentile(guards, 0.99)),
-            _micro(percentile(bots, 0.5)),
-            _micro(percentile(bots, 0.99)),
-            _micro(spread(added).middle),
+            microseconds(percentile(mine, 0.5)),
+            microseconds(percentile(guards, 0.5)),
+            microseconds(percentile(guards, 0.99)),
+            microseconds(percentile(bots, 0.5)),
+            microseconds(percentile(bots, 0.99)),
+            microseconds(spread(added).middle),
         )
     table.notes.append(
         "The bot's calls pass through the module's own checks of arguments; the guard's do not. "
@@ -154,18 +127,3 @@ def _life(bot: Any, took: float, rounds: int) -> Table:
         found.append(time.perf_counter() - began)
     table.add("initialize", milliseconds(percentile(found, 0.5)), milliseconds(max(found)))
     return table
-
-
-def _block(call: Call, terminal: Any, size: int) -> list[float]:
-    gc.collect()
-    took = []
-    for _ in range(size):
-        began = time.perf_counter()
-        answer = call(terminal)
-        took.append(time.perf_counter() - began)
-        assert answer is not None
-    return took
-
-
-def _micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f} us"

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.measure import Options, percentile, spread
-from benchmarks.report import Table
+from benchmarks.report import Table, microseconds
 from terminals import constants as mt5
 from terminals.sim.conditions import IDEAL, TYPICAL, Conditions
 from terminals.sim.generated import GeneratedMarket
@@ -172,7 +172,11 @@ def _calls(options: Options) -> Table:
                     began = time.perf_counter()
                     call(terminal)
                     samples.append(time.perf_counter() - began)
-            table.add(name, _micro(percentile(samples, 0.5)), _micro(percentile(samples, 0.99)))
+            table.add(
+                name,
+                microseconds(percentile(samples, 0.5)),
+                microseconds(percentile(samples, 0.99)),
+            )
     finally:
         few.close()
         many.close()
@@ -260,7 +264,3 @@ def _making(options: Options) -> Table:
     load_prices([path])
     table.add("ticks read from a compressed file", f"{count / (time.perf_counter() - began):,.0f}")
     return table
-
-
-def _micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.1f} us"

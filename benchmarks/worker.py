@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.books import POSITIONS, START, block, in_the_process, write_books
 from benchmarks.measure import Options, percentile, spread
-from benchmarks.report import Table, milliseconds
-from terminals.sim.generated import GeneratedMarket
+from benchmarks.report import Table, microseconds, milliseconds
 from terminals.sim.terminal import SimulatedTerminal
 from terminals.worker.hosted import WorkerTerminal
 from terminals.worker.office import SimulatedWorker
 from terminals.worker.plan import simulated_plan
 
-START: Final = 1_700_000_000.0  # market time, seconds
-POSITIONS: Final = 1_000
 TICK_TARGET: Final = 100e-6  # seconds, median
 ROWS_TARGET: Final = 1e-3
 
@@ -26,16 +21,9 @@ ROWS_TARGET: Final = 1e-3
 def run(options: Options) -> list[Table]:
     """Measure calls by turns, a block here and a block there, so that a busy machine hits both."""
     state = options.folder / "broker.json"
-    _books(state)
-    _books(options.folder / "here.json")
-    here = SimulatedTerminal(
-        market=GeneratedMarket(1, START),
-        now=lambda: START,
-        speed=0.0,
-        step=0.001,
-        state=options.folder / "here.json",
-    )
-    here.initialize()
+    write_books(state)
+    write_books(options.folder / "here.json")
+    here = in_the_process(options.folder / "here.json")
     there = SimulatedWorker(simulated_plan(start=START, speed=0.0, step=0.001, state=state))
     try:
         began = time.perf_counter()
@@ -49,21 +37,6 @@ def run(options: Options) -> list[Table]:
     finally:
         there.close()
         here.close()
-
-
-def _books(path: Path) -> None:
-    """Write a broker's books with many positions."""
-    positions = [
-        {
-            "ticket": 1_000_000 + nth,
-            "identifier": 1_000_000 + nth,
-            "symbol": ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")[nth % 4],
-            "volume": 0.01,
-            "comment": f"position {nth}",
-        }
-        for nth in range(POSITIONS)
-    ]
-    path.write_text(json.dumps({"account": {"balance": 1e9}, "positions": positions}))
 
 
 def _calls(here: SimulatedTerminal, there: WorkerTerminal, options: Options) -> Table:
@@ -93,27 +66,27 @@ def _calls(here: SimulatedTerminal, there: WorkerTerminal, options: Options) -> 
         other: list[float] = []
         added: list[float] = []
         ratios: list[float] = []
-        _block(call, here, size)
-        _block(call, there, size)
+        block(call, here, size)
+        block(call, there, size)
         for _ in range(blocks):
-            a, b = _block(call, here, size), _block(call, there, size)
+            a, b = block(call, here, size), block(call, there, size)
             mine += a
             other += b
             added.append(percentile(b, 0.5) - percentile(a, 0.5))
             ratios.append(percentile(b, 0.5) / percentile(a, 0.5))
         table.add(
             name,
-            _micro(percentile(mine, 0.5)),
-            _micro(percentile(other, 0.5)),
-            _micro(percentile(other, 0.99)),
-            _micro(spread(added).middle),
+            microseconds(percentile(mine, 0.5)),
+            microseconds(percentile(other, 0.5)),
+            microseconds(percentile(other, 0.99)),
+            microseconds(spread(added).middle),
             f"{spread(ratios).middle:.1f} ({spread(ratios).least:.1f}-{spread(ratios).most:.1f})",
         )
         if target is not None:
             judged = spread(added).middle if size == 20 else percentile(other, 0.5)
             what = "added by the worker" if size == 20 else "hosted"
             verdict = "reached" if judged < target else "NOT reached"
-            table.notes.append(f"{name}: to reach {_micro(target)} {what}, p50: {verdict}")
+            table.notes.append(f"{name}: to reach {microseconds(target)} {what}, p50: {verdict}")
     table.notes.append(
         "The simulated terminal values all positions for each look, which a real one does not; "
         "deals have the fields of positions, but for one, and are just read."
@@ -123,17 +96,6 @@ def _calls(here: SimulatedTerminal, there: WorkerTerminal, options: Options) -> 
 
 def _same_stop(terminal: Any) -> Any:
     return terminal.order_check({"action": 6, "position": 1_000_000, "symbol": "EURUSD"})
-
-
-def _block(call: Callable[[Any], Any], terminal: Any, size: int) -> list[float]:
-    gc.collect()
-    took = []
-    for _ in range(size):
-        began = time.perf_counter()
-        answer = call(terminal)
-        took.append(time.perf_counter() - began)
-        assert answer is not None
-    return took
 
 
 def _lives(terminal: WorkerTerminal, first: float, rounds: int) -> Table:
@@ -158,7 +120,3 @@ def _lives(terminal: WorkerTerminal, first: float, rounds: int) -> Table:
 def _connect(terminal: WorkerTerminal) -> None:
     while not terminal.initialize():
         time.sleep(0.005)
-
-
-def _micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f} us"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from terminals.sim.faults import Fault
-    from terminals.sim.market import Market
     from terminals.worker.hosted import WorkerTerminal
     from terminals.worker.plan import Plan
 
@@ -132,9 +131,10 @@ def _hosted(settings: Settings, runtime: Runtime) -> Terminal:
 
     _refuse_virtual_time(runtime, "isolate", True)
     make = SimulatedWorker if settings.simulated else WorkerTerminal
-    plan = _simulated_plan if settings.simulated else _native_plan
+    simulated = settings.simulated
+    plan = _simulated_plan(settings, runtime) if simulated else _native_plan(settings)
     worker: WorkerTerminal = make(
-        plan(settings, runtime),
+        plan,
         call_timeout=settings.worker_timeout,
         connect_timeout=settings.terminal_timeout + CONNECT_MARGIN,
         log=_log,
@@ -192,7 +192,7 @@ def _shared(settings: Settings, runtime: Runtime) -> Terminal:
     )
 
 
-def _native_plan(settings: Settings, _: Runtime) -> Plan:
+def _native_plan(settings: Settings) -> Plan:
     from terminals.worker.plan import native_plan
 
     return native_plan(
@@ -241,48 +241,19 @@ def _log(level: str, text: str) -> None:
 def _native(settings: Settings) -> Terminal:
     from terminals.native import NativeTerminal  # only when chosen
 
-    return NativeTerminal(
-        path=None if settings.terminal_path is None else str(settings.terminal_path),
-        login=settings.login,
-        password=_secret(settings.password),
-        server=settings.server,
-        portable=settings.portable,
-        timeout_ms=round(settings.terminal_timeout * 1000),
-    )
+    return NativeTerminal(**_native_plan(settings).options)
 
 
 def _simulated(settings: Settings, runtime: Runtime) -> Terminal:
     # Late: it loads numpy, which a command such as `status` does not need.
-    from terminals.sim.conditions import conditions_named
-    from terminals.sim.generated import GeneratedMarket
-    from terminals.sim.market import RecordedMarket
     from terminals.sim.terminal import SimulatedTerminal
+    from terminals.worker.build import simulated
 
-    conditions = conditions_named(settings.sim_conditions, seed=settings.seed)
-    market: Market
-    if settings.prices:
-        market = RecordedMarket.load(settings.prices)
-    else:
-        start = runtime.clock.wall()
-        market = GeneratedMarket.under(conditions, seed=settings.seed, start=start)
     hang: Callable[[float | None], None] | None = None
     if isinstance(runtime, SimulatedRuntime):
         hang = runtime.hang  # the default would block the one thread there is
-    return SimulatedTerminal(
-        market=market,
-        now=runtime.clock.wall,
-        speed=settings.speed,
-        step=settings.interval,
-        hang=hang,
-        state=settings.sim_state,
-        faults=_faults(settings),
-        reload_state=settings.chaos,
-        demo=True,
-        conditions=conditions,
-        login=settings.login,
-        password=_secret(settings.password),
-        server=settings.server,
-    )
+    plan = _simulated_plan(settings, runtime)
+    return simulated(SimulatedTerminal, plan.options, now=runtime.clock.wall, hang=hang)
 
 
 def _faults(settings: Settings) -> list[Fault]:

@@ -39,9 +39,16 @@ def helpers_over(functions: Functions) -> dict[str, Callable[..., Any]]:
             request["position"] = ticket
         return functions["order_send"](request)
 
-    def insist(
-        kind: int, symbol: str, volume: float, comment: str | None, ticket: int | None
+    def deal(
+        kind: int,
+        symbol: str,
+        volume: float,
+        price: float | None,
+        comment: str | None,
+        ticket: int | None,
     ) -> Any:
+        if price is not None:
+            return order(kind, symbol, volume, price, comment, ticket)
         side = "ask" if kind == mt5.ORDER_TYPE_BUY else "bid"
         result = None
         for _ in range(TRIES):
@@ -60,9 +67,7 @@ def helpers_over(functions: Functions) -> dict[str, Callable[..., Any]]:
         ticket: int | None = None,
     ) -> Any:
         """Buy at the market, or at `price` with one try; return the last answer."""
-        if price is not None:
-            return order(mt5.ORDER_TYPE_BUY, symbol, volume, price, comment, ticket)
-        return insist(mt5.ORDER_TYPE_BUY, symbol, volume, comment, ticket)
+        return deal(mt5.ORDER_TYPE_BUY, symbol, volume, price, comment, ticket)
 
     def Sell(  # noqa: N802 - the package's name
         symbol: str,
@@ -73,9 +78,7 @@ def helpers_over(functions: Functions) -> dict[str, Callable[..., Any]]:
         ticket: int | None = None,
     ) -> Any:
         """Sell at the market, or at `price` with one try; return the last answer."""
-        if price is not None:
-            return order(mt5.ORDER_TYPE_SELL, symbol, volume, price, comment, ticket)
-        return insist(mt5.ORDER_TYPE_SELL, symbol, volume, comment, ticket)
+        return deal(mt5.ORDER_TYPE_SELL, symbol, volume, price, comment, ticket)
 
     def Close(  # noqa: N802 - the package's name
         symbol: str, *, comment: str | None = None, ticket: int | None = None

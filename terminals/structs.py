@@ -9,7 +9,9 @@ field has a neutral default, so that a test may name only what it is about.
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+S = TypeVar("S", bound="Struct")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -67,6 +69,11 @@ class Struct(tuple[Any, ...]):
         """Return `TypeName(field=value, ...)`."""
         fields = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items())
         return f"{type(self).__name__}({fields})"
+
+
+def changed(row: S, **values: Any) -> S:
+    """Return a row with other values in some fields; the package's own types have no `_replace`."""
+    return type(row)(**{**row._asdict(), **values})
 
 
 class TradePosition(Struct):

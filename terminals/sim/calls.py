@@ -6,19 +6,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from terminals import constants as mt5
 from terminals.c_values import BadArgumentError
 from terminals.protocol import Permit
-from terminals.sim.conditions import Conditions
 from terminals.sim.effects import Effect, Sort
 from terminals.sim.faults import Fault
-from terminals.sim.market import Market
 from terminals.sim.mishaps import Mishaps
 from terminals.sim.screen import of_another_account
 from terminals.sim.script import FaultScript
+from terminals.sim.server import Setup
 from terminals.structs import AccountInfo, OrderCheckResult
 
 T = TypeVar("T")
@@ -44,30 +42,12 @@ class Calls(Mishaps):
 
     def __init__(
         self,
-        *,
-        market: Market,
-        now: Callable[[], float],
-        speed: float,
-        step: float,
-        state: Path | None,
-        reload_state: bool,
-        demo: bool,
-        conditions: Conditions,
+        setup: Setup,
         faults: Sequence[Fault] | FaultScript,
         hang: Callable[[float | None], None] | None,
     ) -> None:
         """Build the server; nothing is connected yet."""
-        super().__init__(
-            market=market,
-            now=now,
-            speed=speed,
-            step=step,
-            state=state,
-            reload_state=reload_state,
-            demo=demo,
-            conditions=conditions,
-            faults=faults,
-        )
+        super().__init__(setup, faults)
         self.calls: Counter[str] = Counter()
         self._released = threading.Event()
         self._hang = hang if hang is not None else self._wait

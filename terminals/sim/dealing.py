@@ -14,7 +14,7 @@ from typing import NamedTuple
 from terminals import constants as mt5
 from terminals.sim.book import EPSILON, Book, OpenPosition
 from terminals.sim.money import average_price, cents
-from terminals.structs import TradeDeal, TradeOrder
+from terminals.structs import TradeDeal, TradeOrder, changed
 
 
 class Filled(NamedTuple):
@@ -102,12 +102,10 @@ class Dealer:
         `wish.price` is the open price of `other`, at which `one` is closed;
         that deal carries the profit. `other` closes at its own, for nothing.
         """
-        order = TradeOrder(
-            **{
-                **self._past(wish, at_msc, self.book.ticket(), one.identifier)._asdict(),
-                "type": mt5.ORDER_TYPE_CLOSE_BY,
-                "position_by_id": other.identifier,
-            }
+        order = changed(
+            self._past(wish, at_msc, self.book.ticket(), one.identifier),
+            type=mt5.ORDER_TYPE_CLOSE_BY,
+            position_by_id=other.identifier,
         )
         self.book.past_orders.append(order)
         entry = mt5.DEAL_ENTRY_OUT_BY
@@ -214,8 +212,7 @@ class Dealer:
         ticket = wish.ticket or self.book.ticket()
         order = self._past(wish, at_msc, ticket, position_id)
         if wish.left and wish.keep:
-            working = {"time_done": 0, "time_done_msc": 0}
-            self.book.orders[ticket] = TradeOrder(**{**order._asdict(), **working})
+            self.book.orders[ticket] = changed(order, time_done=0, time_done_msc=0)
         else:
             self.book.orders.pop(ticket, None)
             self.book.past_orders.append(order)

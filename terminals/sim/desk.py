@@ -18,7 +18,7 @@ from terminals.sim.rules import Room, too_dear
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.valuation import Valuation
 from terminals.sim.working import LIMIT_OF, LIMITS, LONG_TYPES
-from terminals.structs import TradeOrder
+from terminals.structs import TradeOrder, changed
 
 _NOTES: Final = {mt5.DEAL_REASON_SL: "sl", mt5.DEAL_REASON_TP: "tp"}
 JOURNAL: Final = 1000  # events that are kept
@@ -164,7 +164,7 @@ class Desk(Valuation):
 
     def replace_order(self, order: TradeOrder, fields: Mapping[str, object]) -> None:
         """Let a working order be another one; it waits anew."""
-        self.book.orders[order.ticket] = TradeOrder(**{**order._asdict(), **fields})
+        self.book.orders[order.ticket] = changed(order, **fields)
         self.book.changed(order.symbol)
         self.await_anew(order.ticket)
 
@@ -187,8 +187,8 @@ class Desk(Valuation):
         at = self.at_msc if at_msc is None else at_msc
         self.book.orders.pop(order.ticket, None)
         self._waits_since.pop(order.ticket, None)
-        done = {"state": state, "time_done": at // 1000, "time_done_msc": at}
-        self.book.past_orders.append(TradeOrder(**{**order._asdict(), **done}))
+        done = changed(order, state=state, time_done=at // 1000, time_done_msc=at)
+        self.book.past_orders.append(done)
         self.book.changed(order.symbol)
         if state in _TOLD:
             self.tell(_TOLD[state], f"order {order.ticket} of {order.symbol}", at)

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from terminals import constants as mt5
 from terminals.sim.back_office import BackOffice
 from terminals.sim.book import OpenPosition
 from terminals.sim.broker import NOTHING, Broker, Executed
-from terminals.sim.conditions import IDEAL, Conditions
 from terminals.sim.dealing import Filled
 from terminals.sim.effects import Effect, Sort
 from terminals.sim.faults import Fault
-from terminals.sim.market import Market
 from terminals.sim.quotes import Price
-from terminals.sim.screen import ON_SCREEN, Screen, changed
+from terminals.sim.screen import ON_SCREEN, Screen
 from terminals.sim.script import FaultScript, Spell, Turn
+from terminals.sim.server import Setup
 from terminals.sim.spoiled import SpoiledMarket
 from terminals.sim.zone import BrokerZone
-from terminals.structs import AccountInfo, TradeOrder, TradeRequest
+from terminals.structs import AccountInfo, TradeOrder, TradeRequest, changed
 
 KEPT: Final = 1000  # mishaps that are remembered
 _RESERVED: Final = 16  # tickets that an order which waits may need when it is filled
@@ -60,21 +58,9 @@ class _Waiting:
 class Mishaps(BackOffice):
     """A broker to which things happen."""
 
-    def __init__(
-        self,
-        *,
-        market: Market,
-        now: Callable[[], float],
-        speed: float,
-        step: float,
-        state: Path | None,
-        reload_state: bool,
-        demo: bool,
-        faults: Sequence[Fault] | FaultScript,
-        conditions: Conditions = IDEAL,
-    ) -> None:
+    def __init__(self, setup: Setup, faults: Sequence[Fault] | FaultScript) -> None:
         """Build the broker on a market that can be spoiled; the script's time begins with its."""
-        self._spoiled = SpoiledMarket(market)
+        self._spoiled = SpoiledMarket(setup.market)
         self._script = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._bent: Sequence[Fault] = ()  # those that show on the call under way
         self._waiting: list[_Waiting] = []
@@ -85,17 +71,8 @@ class Mishaps(BackOffice):
         self._pressed = True  # the Algo Trading button, by hand
         self._happening = False  # time stands while something happens
         self.mishaps: deque[Mishap] = deque(maxlen=KEPT)
-        super().__init__(
-            market=self._spoiled,
-            now=now,
-            speed=speed,
-            step=step,
-            state=state,
-            reload_state=reload_state,
-            demo=demo,
-            conditions=conditions,
-        )
-        zone = BrokerZone(conditions.zone)
+        super().__init__(replace(setup, market=self._spoiled))
+        zone = BrokerZone(setup.conditions.zone)
         self._script.begin(self._broker.at_msc, zone)
         self._screen = Screen(
             quote=self._quote_before,

@@ -7,7 +7,7 @@ wrong; another account's name; deals that have not reached the history yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from terminals.sim.effects import Effect
 from terminals.sim.faults import Fault
 from terminals.sim.quotes import Price
 from terminals.sim.script import Spell
-from terminals.structs import AccountInfo, Struct, SymbolInfo, Tick, TradeDeal
+from terminals.structs import AccountInfo, Struct, SymbolInfo, Tick, TradeDeal, changed
 
-S = TypeVar("S", bound=Struct)
 # What is shown wrongly for as long as its spell lasts; late deals are late beyond its end.
 ON_SCREEN: Final = (
     Effect.ZERO,
@@ -29,11 +28,6 @@ ON_SCREEN: Final = (
 # Stamps of the server's clock, in seconds and in milliseconds.
 _SECONDS: Final = ("time", "time_update", "time_setup", "time_done")
 _MILLIS: Final = ("time_msc", "time_update_msc", "time_setup_msc", "time_done_msc")
-
-
-def changed(row: S, **values: Any) -> S:
-    """Return a row with other values."""
-    return type(row)(**{**row._asdict(), **values})
 
 
 def of_another_account(account: AccountInfo, fault: Fault) -> AccountInfo:

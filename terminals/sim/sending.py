@@ -15,7 +15,7 @@ from terminals.sim.calls import INVALID_PARAMS, FailError
 from terminals.sim.checks import COMMENTS
 from terminals.sim.money import cents
 from terminals.sim.wall import utc_seconds
-from terminals.structs import OrderCheckResult, OrderSendResult, TradeRequest
+from terminals.structs import OrderCheckResult, OrderSendResult, TradeRequest, changed
 
 # Requests whose answer has a price, and those whose answer has the quote.
 SENT_KEPT: Final = 10_000  # requests; a broker may run for months
@@ -150,7 +150,7 @@ class Sending(Asking):
         if not request.expiration or self._zone.name == "UTC":
             return request
         expiration = utc_seconds(request.expiration, self._zone)
-        return TradeRequest(**{**request._asdict(), "expiration": expiration})
+        return changed(request, expiration=expiration)
 
     def _barred(self) -> int:
         """Return the retcode with which the terminal itself refuses, or 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from defence.errors import Invalid
 from terminals.sim.book import Book, SimAccount
 from terminals.sim.broker import Broker
 from terminals.sim.clock import MarketClock
-from terminals.sim.conditions import IDEAL, Conditions
+from terminals.sim.conditions import Conditions
 from terminals.sim.demo import open_demo
 from terminals.sim.market import Market
 from terminals.sim.quotes import Price
@@ -23,41 +24,45 @@ CATCH_UP_S: Final = 300.0  # for how long the market runs on while nobody is the
 REWRITE_S: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a simulated broker is made of; `SimulatedTerminal` has the meanings."""
+
+    market: Market
+    now: Callable[[], float]
+    speed: float
+    step: float
+    state: Path | None
+    reload_state: bool
+    demo: bool
+    conditions: Conditions
+
+
 class SimulatedServer:
     """What stands behind a simulated terminal."""
 
-    def __init__(
-        self,
-        *,
-        market: Market,
-        now: Callable[[], float],
-        speed: float,
-        step: float,
-        state: Path | None,
-        reload_state: bool,
-        demo: bool,
-        conditions: Conditions = IDEAL,
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
         """Load the state file or open a fresh account. Raises Invalid for a bad file or place."""
-        self.market = market
-        self.conditions = conditions
-        self._now = now
+        state = setup.state
+        self.market = setup.market
+        self.conditions = setup.conditions
+        self._now = setup.now
         self._lock = threading.RLock()
-        self._clock = MarketClock(now, speed=speed, step=step)
-        self._file = None if state is None else StateFile(state, market.specs)
-        self._reload = reload_state
+        self._clock = MarketClock(setup.now, speed=setup.speed, step=setup.step)
+        self._file = None if state is None else StateFile(state, setup.market.specs)
+        self._reload = setup.reload_state
         self._connected = True
         self._reconnect_at: float | None = None
         self._autotrading = True
         self._held: dict[str, tuple[float, float]] = {}  # quotes that the back office holds
         self._trouble: str | None = None  # why the state file cannot be trusted or written
         self._saved: tuple[int, int] | None = None
-        self._wrote_at = now()
+        self._wrote_at = setup.now()
         loaded = None if self._file is None else self._file.read()
         self._broker = self._begin(loaded)
         self._home = self._broker
         self._brokers = {self._key(self._broker): self._broker}
-        if loaded is None and demo:
+        if loaded is None and setup.demo:
             open_demo(self._broker)
         self._save_first()
 

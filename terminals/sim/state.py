@@ -30,7 +30,7 @@ from terminals.sim.document import Document, GrownLines, lines_of, replace_text
 from terminals.sim.market import Price
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.working import LIMIT_OF
-from terminals.structs import AccountInfo, TradeDeal, TradeOrder, TradePosition
+from terminals.structs import AccountInfo, TradeDeal, TradeOrder, TradePosition, changed
 
 _TOP: Final = ("account", "positions", "orders", "history", "market")
 _MODES: Final = {"netting": 0, "exchange": 1, "hedging": 2}
@@ -350,7 +350,7 @@ def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None]
     for order in loaded.orders:
         if not order.ticket:
             placed = {"ticket": book.ticket(), "time_setup": at // 1000, "time_setup_msc": at}
-            new = TradeOrder(**{**order._asdict(), **placed})
+            new = changed(order, **placed)
             book.orders[new.ticket] = new
     book.positions.clear()
     for row in loaded.positions:

@@ -26,6 +26,7 @@ from terminals.sim.looking import Looking
 from terminals.sim.market import Market
 from terminals.sim.script import FaultScript
 from terminals.sim.sending import SENT_KEPT, Sending
+from terminals.sim.server import Setup
 from terminals.sim.zone import BrokerZone
 
 Credentials: TypeAlias = tuple[int, str, str]
@@ -65,7 +66,7 @@ class SimulatedTerminal(Looking, Histories, Charts, Sending):
         broker accepts; `login`, `password`, `server` are what the terminal
         logs in with. `conditions` are how the broker deals. Raises Invalid for a bad state file.
         """
-        super().__init__(
+        setup = Setup(
             market=market,
             now=now,
             speed=speed,
@@ -74,9 +75,8 @@ class SimulatedTerminal(Looking, Histories, Charts, Sending):
             reload_state=reload_state,
             demo=demo,
             conditions=conditions,
-            faults=faults,
-            hang=hang,
         )
+        super().__init__(setup, faults, hang)
         self._zone = BrokerZone(conditions.zone)
         self._subscribed = set()
         self._sent = deque(maxlen=SENT_KEPT)

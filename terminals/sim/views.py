@@ -13,7 +13,7 @@ from terminals.sim.rates import Day, day_of
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.working import LONG_TYPES
 from terminals.sim.zone import BrokerZone
-from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick, TradeOrder
+from terminals.structs import AccountInfo, SymbolInfo, TerminalInfo, Tick, TradeOrder, changed
 
 BUILD: Final = 5000
 VERSION: Final = (500, BUILD, "25 Apr 2025")
@@ -95,7 +95,7 @@ def working_order(broker: Broker, order: TradeOrder) -> TradeOrder:
     if price is None:
         return order
     current = price.ask if order.type in LONG_TYPES else price.bid
-    return TradeOrder(**{**order._asdict(), "price_current": current})
+    return changed(order, price_current=current)
 
 
 def symbol_struct(broker: Broker, symbol: str, zone: BrokerZone) -> SymbolInfo:

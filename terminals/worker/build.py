@@ -40,10 +40,14 @@ def simulated(
     make: Callable[..., T],
     plan: Mapping[str, Any],
     *,
+    now: Callable[[], float] = time.time,
     script: Callable[[Sequence[Fault]], FaultScript] = FaultScript,
     **more: Any,
 ) -> T:
-    """Make a simulated terminal of the options of a `simulated_plan`, and `more` of its own."""
+    """Make a simulated terminal of the options of a `simulated_plan`, and `more` of its own.
+
+    `now` gives seconds of the clock that the caller lives by.
+    """
     from terminals.sim.conditions import conditions_named
     from terminals.sim.generated import GeneratedMarket
     from terminals.sim.market import Market, RecordedMarket
@@ -60,7 +64,7 @@ def simulated(
     state = options.pop("state")
     return make(
         market=market,
-        now=time.time,
+        now=now,
         state=None if state is None else Path(state),
         faults=script(faults),
         conditions=conditions,
