@@ -84,10 +84,11 @@ def test_a_start_that_cannot_succeed(tmp_path: Path, runs: list[Process]) -> Non
     assert time.monotonic() - begun < 1 + 1 + 2, "time-out, cleaning up, the interpreter's end"
     assert late.err[-1].startswith("dtms: start refused: not ready ")
     assert "waiting for connector" in late.err[-1]
-    assert re.search(r"connect attempt 1 failed: .*\(-\d+\); next in [\d.]+ s", late.log)
     assert late.out == []
 
-    interrupted.until("connect attempt 1 failed")
+    # that one has time enough for it, however busy the machine is
+    said = interrupted.until("connect attempt 1 failed")
+    assert re.search(r"connect attempt 1 failed: .*\(-\d+\); next in [\d.]+ s", said)
     interrupted.interrupt()
     assert interrupted.ended() == 130
     assert "before it was ready" in interrupted.log
