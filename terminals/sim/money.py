@@ -20,6 +20,7 @@ Rate: TypeAlias = Callable[[str], float]  # account money for one unit of a curr
 
 # Halves go away from zero; what is below a half by that little of the last place counts as one.
 _HALF: Final = 0.5 + 1e-4
+_LEVEL_ERROR: Final = 1e-9  # percent; two amounts in cents differ by more, or not at all
 _HALF_OF_PRICE: Final = 0.5 + 1e-2  # of the 8th decimal: a double of some 1e5 knows no more
 _LEVERAGED: Final = (mt5.SYMBOL_CALC_MODE_FOREX, mt5.SYMBOL_CALC_MODE_CFDLEVERAGE)
 _FUTURES: Final = (mt5.SYMBOL_CALC_MODE_FUTURES, mt5.SYMBOL_CALC_MODE_EXCH_FUTURES)
@@ -31,7 +32,11 @@ _WEEKEND: Final = 5 * 1440  # minutes from Monday 00:00 to Saturday 00:00
 
 
 class Money(NamedTuple):
-    """The account's numbers at the present prices, in its currency; the level in percent."""
+    """The account's numbers at the present prices, in its currency; the level in percent.
+
+    The level is not rounded, as published outputs of the package show it
+    (`margin_level=133.45308121101692`, the vendor's page of order_check).
+    """
 
     profit: float
     equity: float
@@ -41,11 +46,15 @@ class Money(NamedTuple):
 
     @classmethod
     def of(cls, balance: float, profit: float, margin: float) -> Money:
-        """Return the numbers that follow from these three, rounded."""
+        """Return the numbers that follow from these three, money rounded."""
         floating, taken = cents(profit), cents(margin)
         equity = cents(balance + floating)
-        level = cents(equity / taken * 100.0) if taken else 0.0
+        level = equity / taken * 100.0 if taken else 0.0
         return cls(floating, equity, taken, cents(equity - taken), level)
+
+    def under(self, percent: float) -> bool:
+        """Whether there is margin, and the level is less, by more than an error of doubles."""
+        return bool(self.margin) and self.margin_level < percent - _LEVEL_ERROR
 
 
 def cents(value: float) -> float:
@@ -94,20 +103,23 @@ def nights(spec: SymbolSpec, weekday: int) -> int:
 
 
 def swap_of_night(
-    spec: SymbolSpec, *, long: bool, volume: float, price: float, price_open: float, rate: float
+    spec: SymbolSpec, *, long: bool, volume: float, price: float, price_open: float, rate: Rate
 ) -> float:
-    """Return a night's swap, unrounded. `price` values the position, `rate` its profit currency.
+    """Return a night's swap, unrounded. `price` values the position.
 
     A mode that is not simulated charges nothing.
     """
-    points = spec.swap_long if long else spec.swap_short
+    each = spec.swap_long if long else spec.swap_short
     lots = spec.contract_size * volume
-    if spec.swap_mode == mt5.SYMBOL_SWAP_MODE_POINTS:
-        return points * spec.point * lots * rate
-    if spec.swap_mode == mt5.SYMBOL_SWAP_MODE_CURRENCY_DEPOSIT:
-        return points * volume
-    if spec.swap_mode == mt5.SYMBOL_SWAP_MODE_INTEREST_CURRENT:
-        return points / 100.0 / 360.0 * price * lots * rate
-    if spec.swap_mode == mt5.SYMBOL_SWAP_MODE_INTEREST_OPEN:
-        return points / 100.0 / 360.0 * price_open * lots * rate
+    match spec.swap_mode:
+        case mt5.SYMBOL_SWAP_MODE_POINTS:
+            return each * spec.point * lots * rate(spec.profit)
+        case mt5.SYMBOL_SWAP_MODE_CURRENCY_SYMBOL | mt5.SYMBOL_SWAP_MODE_CURRENCY_MARGIN:
+            return each * volume * rate(spec.base)
+        case mt5.SYMBOL_SWAP_MODE_CURRENCY_DEPOSIT:
+            return each * volume
+        case mt5.SYMBOL_SWAP_MODE_INTEREST_CURRENT:
+            return each / 100.0 / 360.0 * price * lots * rate(spec.profit)
+        case mt5.SYMBOL_SWAP_MODE_INTEREST_OPEN:
+            return each / 100.0 / 360.0 * price_open * lots * rate(spec.profit)
     return 0.0

@@ -23,7 +23,7 @@ from terminals.sim.symbols import SymbolSpec, conversion
 from terminals.sim.working import due_of, reached
 
 SHORT: Final = 48  # ticks that are walked one by one without halving their span again
-_LEVEL_SLACK: Final = 0.01  # percent: margin levels are rounded to this
+_LEVEL_SLACK: Final = 0.01  # percent: so near to a level every tick is looked at
 
 
 class Passage(Desk):
@@ -93,7 +93,6 @@ class Passage(Desk):
             times = nights(spec, weekday)
             if price is None or not times:
                 continue
-            rate = self.rate(spec)
             for one in self.book.positions.of(symbol).values():
                 night = swap_of_night(
                     spec,
@@ -101,7 +100,7 @@ class Passage(Desk):
                     volume=one.volume,
                     price=price.bid if one.sign > 0 else price.ask,
                     price_open=one.price_open,
-                    rate=rate,
+                    rate=self.rate_of,
                 )
                 one.swap = cents(one.swap + cents(night * times))
             self.book.changed(symbol)
@@ -252,13 +251,13 @@ class Passage(Desk):
     def _watch_margin(self) -> None:
         account, money = self.book.account, self.money()
         self._tell_call(money)
-        while money.margin and money.margin_level < account.stop_out_level:
+        while money.under(account.stop_out_level):
             if not self.close_worst(money):
                 return
             money = self.money()
 
     def _tell_call(self, money: Money) -> None:
-        called = bool(money.margin) and money.margin_level < self.book.account.margin_call_level
+        called = money.under(self.book.account.margin_call_level)
         if called and not self._called:
             self.tell("margin call", f"margin level {money.margin_level:.2f} %")
         self._called = called

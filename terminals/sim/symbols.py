@@ -74,7 +74,7 @@ class SymbolSpec:
     depth: float = 0.0  # lots that one fill takes at most, where depth is limited; 0 is no limit
     margin_rate: float = 1.0  # the part of the contract's value that margin is taken of
     margin_initial: float = 0.0  # futures: margin of a lot, in the margin currency
-    swap_mode: int = 1  # SYMBOL_SWAP_MODE_*: 0 none, 1 points, 4 deposit currency, 5 and 6 interest
+    swap_mode: int = 1  # SYMBOL_SWAP_MODE_*: 0 none, 1 points, 2 to 4 money, 5 and 6 interest
     swap_long: float = 0.0
     swap_short: float = 0.0
     swap_rollover3days: int = 3  # the weekday (0 is Sunday) whose end is charged three times

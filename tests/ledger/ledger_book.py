@@ -32,7 +32,6 @@ from ledger_terms import (
     Symbol,
     average,
     cents,
-    percent,
 )
 
 # Says at which price a fill that may slip was done: (number of the deal, symbol, side, quote).
@@ -121,7 +120,7 @@ class Book:
         profit = sum((self.profit(one) + one.swap for one in self.positions.values()), ZERO)
         equity = self.account.balance + profit
         taken = margin(self.lots())
-        level = percent(equity / taken * 100) if taken else ZERO
+        level = equity / taken * 100 if taken else ZERO
         return Money(
             balance=self.account.balance,
             profit=profit,

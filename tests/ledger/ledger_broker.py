@@ -110,6 +110,8 @@ class Ledger(Book):
         contracts = symbol.contract_size * one.volume
         if symbol.swap_mode == 1:
             return each * symbol.point * contracts * rate
+        if symbol.swap_mode in (2, 3):
+            return each * one.volume * self.tape.rate(symbol.base, self.account.currency)
         if symbol.swap_mode == 4:
             return each * one.volume
         if symbol.swap_mode == 5:

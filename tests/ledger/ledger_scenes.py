@@ -61,7 +61,9 @@ SYMBOLS = (
         profit="USD",
         stops_level=0,
         freeze_level=15,
-        swap_mode=0,
+        swap_mode=2,
+        swap_long=D("-4.15"),
+        swap_short=D("0.95"),
     ),
     Symbol(
         name="EURGBP",
@@ -69,6 +71,7 @@ SYMBOLS = (
         base="EUR",
         profit="GBP",
         margin_rate=D("0.5"),
+        swap_mode=3,
         swap_long=D("-3.3"),
         swap_short=D("-1.7"),
         depth=D("0.3"),

@@ -65,11 +65,6 @@ def average(value: Decimal) -> Decimal:
     return (value + Decimal("1e-10")).quantize(Decimal("1e-8"), ROUND_HALF_UP)
 
 
-def percent(value: Decimal) -> Decimal:
-    """Round a margin level: to 2 decimals."""
-    return cents(value)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symbol:
     """What the broker says of a symbol. Levels in points, volumes in lots."""

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from terminals import constants as mt5
 from terminals.sim.conditions import NEW_YORK_CLOSE, Conditions
 from terminals.sim.money import (
+    Money,
     average_price,
     cents,
     cents_of,
@@ -164,7 +165,8 @@ def test_the_level_and_the_rest_follow() -> None:
     at = At(market_of({"EURUSD": FLAT[:9]}), balance=1_000.0)
     assert at.broker.money() == (0.0, 1000.0, 0.0, 1000.0, 0.0)
     at.deal(BUY, 0.3)
-    assert at.broker.money() == (-3.0, 997.0, 330.03, 666.97, 302.09)
+    level = 997.0 / 330.03 * 100.0  # not rounded
+    assert at.broker.money() == (-3.0, 997.0, 330.03, 666.97, level)
 
 
 def test_the_account_after_a_request() -> None:
@@ -186,6 +188,24 @@ def test_the_account_after_a_request() -> None:
     assert at.broker.projected(dear) == before
 
 
+@pytest.mark.parametrize(
+    ("equity", "margin", "percent", "wanted"),
+    [
+        (499.99, 1000.0, 50.0, True),
+        (500.0, 1000.0, 50.0, False),
+        (0.57, 1.0, 57.0, False),  # 56.99999999999999 as a double
+        (4_999_999.99, 9_999_999.99, 50.0, True),
+        (5_000_000.00, 9_999_999.99, 50.0, False),
+        (-10.0, 0.0, 50.0, False),  # nothing is open
+        (-10.0, 5.0, 50.0, True),
+    ],
+)
+def test_a_level_is_under_another_by_a_cent(
+    equity: float, margin: float, percent: float, wanted: bool
+) -> None:
+    assert Money.of(equity, 0.0, margin).under(percent) is wanted
+
+
 @pytest.mark.parametrize(("side", "wanted"), [(BUY, 666.67), (SELL, -666.67)])
 def test_profit_is_converted_at_the_rate_of_the_moment(side: int, wanted: float) -> None:
     rows = {"USDJPY": [(0.0, 149.99, 150.01), (60.0, 149.99, 150.01), (90.0, 149.99, 150.01)]}
@@ -199,14 +219,20 @@ def test_profit_is_converted_at_the_rate_of_the_moment(side: int, wanted: float)
 
 
 @pytest.mark.parametrize(
-    ("mode", "wanted"), [(0, 0.0), (1, -1.5), (4, -1.5), (5, -9.166667), (6, -8.75)]
+    ("mode", "wanted"),
+    [(0, 0.0), (1, -3.0), (2, -4.5), (3, -4.5), (4, -1.5), (5, -9.166667), (6, -8.75), (7, 0.0)],
 )
 def test_what_a_night_costs(mode: int, wanted: float) -> None:
     spec = market_of({"EURUSD": FLAT[:2]}, {"EURUSD": {"swap_mode": mode, "swap_long": -15.0}})
     found = swap_of_night(
-        spec.specs["EURUSD"], long=True, volume=0.1, price=1.1, price_open=1.05, rate=2.0
+        spec.specs["EURUSD"],
+        long=True,
+        volume=0.1,
+        price=1.1,
+        price_open=1.05,
+        rate={"USD": 2.0, "EUR": 3.0}.__getitem__,
     )
-    assert found == pytest.approx({1: wanted * 2, 5: wanted, 6: wanted}.get(mode, wanted))
+    assert found == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
