@@ -322,6 +322,7 @@ class Registry(GuardActor):
                 now=self.clock.wall(),
                 rules=self._rules,
                 plan_id=self.context.runtime.new_id(),
+                known_before=self._newest_look,
             )
             unknown = plan.unknown
             if at is not None:

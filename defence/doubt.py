@@ -134,6 +134,9 @@ def _judge_volume(
     target = _target(intent)
     dropped = intent.volume_before - position.volume
     found = _own_deals(intent, read, open_now=position.volume)
+    whole = bool(found) and same_volume(_volume(found or ()), target)
+    if isinstance(read, Known) and read.value.order is OrderFate.WAITING and not whole:
+        return Judgement()  # accepted, and still worked on: more of it may be filled yet
     if found:
         return _by_deals(found, target)
     if same_volume(dropped, target):
@@ -143,8 +146,6 @@ def _judge_volume(
             return Judgement()
         if read is None or isinstance(read, Unknown):
             return Judgement(needs_history=True)
-        if isinstance(read, Known) and read.value.order is OrderFate.WAITING:
-            return Judgement()  # accepted, and still worked on: it may be filled yet
         return Judgement(kind=OutcomeKind.NOT_DONE, detail="the volume is as it was before")
     if read is None or isinstance(read, Unknown):
         return Judgement(needs_history=True)

@@ -25,6 +25,11 @@ _REASONS = {
     9: "split",
 }
 
+# Known reads of the broker farther apart than this say nothing of the time between.
+UNBROKEN = 60.0
+# How long a closing deal is waited for where history has the opening, and the volume still open.
+_LATE_DEAL = 300.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
@@ -118,12 +123,15 @@ def closed(record: TradeRecord, look: Look) -> Finding | None:
     return Finding(archived=archived(record, closing, look.now), actions=(action,))
 
 
-def missing(record: TradeRecord, look: Look) -> Finding:
+def missing(record: TradeRecord, look: Look, *, unbroken: bool) -> Finding:
     """Return what becomes of a stored trade that the known snapshot does not have.
 
     Nothing is removed without its history having been read: a closing deal
-    archives at once, none archives only at a second known read `missing_wait`
-    after the first.
+    archives at once, none archives only at a known read `missing_wait` after
+    the first, later still where history says that the position is open. If the
+    reads are not `unbroken` (the known one before this is more than `UNBROKEN`
+    ago), this one is the first again: a terminal that has just come back may
+    show nothing for a moment, and two such moments are no absence.
     """
     if predates(record, look.asked_at, look.now):
         return Finding(waiting=True)
@@ -133,14 +141,32 @@ def missing(record: TradeRecord, look: Look) -> Finding:
     read = look.history(record.identifier)
     unread = read is None or isinstance(read, Unknown)
     since = record.missing_since
-    if since is None or since > look.asked_at:
+    if since is None or since > look.asked_at or (since < look.asked_at and not unbroken):
         seen = revised(record, look.now, replace(record, missing_since=look.asked_at))
         action = look.action(record, "missing", "not among the positions; no closing deal is known")
-        return Finding(trade=seen, actions=(action,), needs_history=unread, waiting=True)
+        return Finding(
+            trade=seen,
+            actions=(action,) if since is None else (),
+            needs_history=unread,
+            waiting=True,
+        )
     waited = look.asked_at - since
-    if unread or waited <= 0 or waited < look.rules.missing_wait:
+    wait = look.rules.missing_wait
+    if isinstance(read, Known) and _left_open(read.value):
+        wait = max(wait, _LATE_DEAL)
+    if unread or waited <= 0 or waited < wait:
         return Finding(needs_history=unread, waiting=True)
     return _unexplained(record, look)
+
+
+def _left_open(history: History) -> bool:
+    """Whether history has the opening and less closed: its closing deal is late, or there is none.
+
+    Where history has lost the opening it says nothing of what is open.
+    """
+    opened = sum(deal.volume for deal in history.deals if deal.entry == 0)
+    closed = sum(deal.volume for deal in closing_deals(history))
+    return closed < opened - VOLUME_NOISE
 
 
 def _unexplained(record: TradeRecord, look: Look) -> Finding:

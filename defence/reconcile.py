@@ -18,7 +18,7 @@ from defence.alerts import Notice, Severity
 from defence.broker import Position, Snapshot, Unknown
 from defence.compare import differences
 from defence.doubt import resolve
-from defence.gone import closed, missing, replaced
+from defence.gone import UNBROKEN, closed, missing, replaced
 from defence.grid import is_price
 from defence.orders import PendingIntent
 from defence.outcomes import predates
@@ -55,6 +55,7 @@ def plan(
     now: float,
     rules: ReconcileRules,
     plan_id: str,
+    known_before: float = -math.inf,
 ) -> Plan:
     """Return what a look at the broker changes.
 
@@ -62,14 +63,16 @@ def plan(
     `pending` the intents without outcome by id, `histories` what was read of
     those positions that were asked for. `now` is the guard's clock; ids of
     actions begin with `plan_id`. Snapshots must be given in the order in which
-    they were taken. Raises `AccountRefused` if the snapshot is another
-    account's, before anything else is looked at.
+    they were taken; `known_before` is the `asked_at` of the one before, on which
+    it rests whether a trade was missing all the time. Raises `AccountRefused` if
+    the snapshot is another account's, before anything else is looked at.
     """
     if isinstance(snapshot, Unknown):
         return Plan(unknown=snapshot.reason)
     if rules.account is not None:
         check_account(rules.account, snapshot.account)
     look = Look(snapshot=snapshot, histories=histories, now=now, rules=rules, plan_id=plan_id)
+    unbroken = 0 <= look.asked_at - known_before <= UNBROKEN
     book, unclear = _book(snapshot)
     doubts: dict[int, list[PendingIntent]] = {}
     for doubt in sorted(
@@ -87,7 +90,9 @@ def plan(
             findings[identifier] = Finding() if position is None else found(position, look)
         elif record.active or record.standing is Standing.RELEASED:
             findings[identifier] = (
-                missing(record, look) if position is None else _present(record, position, look)
+                missing(record, look, unbroken=unbroken)
+                if position is None
+                else _present(record, position, look)
             )
     return _merged(findings)
 

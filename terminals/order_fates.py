@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from defence.broker import Empty, History, Known, OrderFate, Read
+from defence.broker import Direction, Empty, History, Known, OrderFate, Read
 from terminals.constants import (
     ORDER_STATE_CANCELED,
     ORDER_STATE_EXPIRED,
@@ -77,27 +77,67 @@ def _worked_on(terminal: Terminal, dealt: Sequence[History]) -> dict[int, Known[
     Before it is filled an order may not name its position yet (0; not
     verified on a live terminal): then any of its symbol counts.
     """
-    rows = rows_of(terminal, "orders_get", terminal.orders_get)
-    at_work = [
-        (whole(row, "position_id", "order"), text(row, "symbol", "order"))
-        for row in rows
-        if whole(row, "type", "order") in _MARKET_ORDERS
-    ]
+    at_work = _at_work(terminal)
     return {
         history.identifier: Known(replace(history, order=OrderFate.WAITING))
         for history in dealt
         if any(
-            position == history.identifier
-            or (position == 0 and any(deal.symbol == symbol for deal in history.deals))
-            for position, symbol in at_work
+            order.position == history.identifier
+            or (order.position == 0 and any(deal.symbol == order.symbol for deal in history.deals))
+            for order in at_work
         )
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _AtWork:
+    """A market order that is not filled yet, or not to its end."""
+
+    ticket: int
+    type: int
+    position: int
+    symbol: str
+
+
+def _at_work(terminal: Terminal) -> list[_AtWork]:
+    rows = rows_of(terminal, "orders_get", terminal.orders_get)
+    return [
+        _AtWork(
+            ticket=whole(row, "ticket", "order"),
+            type=whole(row, "type", "order"),
+            position=whole(row, "position_id", "order"),
+            symbol=text(row, "symbol", "order"),
+        )
+        for row in rows
+        if whole(row, "type", "order") in _MARKET_ORDERS
+    ]
+
+
+def reducing(terminal: Terminal, symbol: str, direction: Direction) -> tuple[int, ...]:
+    """Return the market orders at work that would reduce a symbol's position, by ticket.
+
+    For accounts that keep one position a symbol: there each part of such an
+    order meets the symbol's position of its moment, whatever position the
+    order names, and where there is none any more it opens the opposite one.
+    Not framed. Raises `Unreadable`.
+    """
+    against = ORDER_TYPE_SELL if direction is Direction.BUY else ORDER_TYPE_BUY
+    return tuple(
+        order.ticket
+        for order in _at_work(terminal)
+        if order.type == against and order.symbol == symbol
+    )
+
+
+def is_listed(terminal: Terminal, ticket: int) -> bool:
+    """Return whether an order is waiting or at work. Not framed. Raises `Unreadable`."""
+    rows = rows_of(terminal, "orders_get", lambda: terminal.orders_get(ticket=ticket))
+    return any(_is(row, ticket) for row in rows)
+
+
 def fate_of(terminal: Terminal, ticket: int) -> OrderFate | None:
     """Return what became of an order; None if nothing shows it. Not framed. Raises `Unreadable`."""
-    waiting = rows_of(terminal, "orders_get", lambda: terminal.orders_get(ticket=ticket))
-    if any(_is(row, ticket) for row in waiting):
+    if is_listed(terminal, ticket):
         return OrderFate.WAITING
     past = rows_of(
         terminal, "history_orders_get", lambda: terminal.history_orders_get(ticket=ticket)

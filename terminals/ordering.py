@@ -21,10 +21,14 @@ from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
 from defence.outcomes import CANNOT_ACT
 from defence.retcodes import Meaning
 from terminals.answers import Answer, answer_from, without_result
-from terminals.constants import TRADE_ACTION_REMOVE, TRADE_RETCODE_INVALID_FILL
+from terminals.constants import (
+    ORDER_FILLING_RETURN,
+    TRADE_ACTION_REMOVE,
+    TRADE_RETCODE_INVALID_FILL,
+)
 from terminals.lastlook import objection, same_price
 from terminals.lease import Permit
-from terminals.order_fates import fate_of
+from terminals.order_fates import fate_of, is_listed, reducing
 from terminals.protocol import Terminal
 from terminals.reading import (
     deals_of_order,
@@ -92,8 +96,9 @@ def execute(
     More than one send happens only after an answer by which nothing was done:
     with a fresh price after a requote, with the next filling mode (once)
     after INVALID_FILL. Nothing is sent if the position is not as the decision
-    saw it (`lastlook.objection`), if it cannot be read, or if the permit is
-    refused; the detail then says why, and is "fenced" for a revoked lease and
+    saw it (`lastlook.objection`), if another order is still at work against it
+    where the two could reverse it, if any of that cannot be read, or if the
+    permit is refused; the detail then says why, and is "fenced" for a revoked lease and
     begins with "cannot act" where programs may not trade.
 
     Raises `Invalid` for `attempts` below 1 and nothing else: errors of the
@@ -112,7 +117,7 @@ def execute(
             request = request_for(intent, facts, quote, margin_mode, filling=filling)
         except Invalid as problem:
             return _not_sent(intent.id, now(), str(problem))
-        look = _position_look(terminal, intent, request, quote, facts)
+        look = _position_look(terminal, intent, request, quote, facts, margin_mode)
         answer = _send(terminal, permit.also(look), request, intent.id, now)
         if isinstance(answer, Outcome):
             return answer
@@ -125,7 +130,11 @@ def execute(
         if left and answer.retcode == TRADE_RETCODE_INVALID_FILL and filling != spare:
             filling = spare
             continue
-        return _judge(terminal, intent, request, facts, answer, now)
+        try:
+            return _judge(terminal, intent, request, facts, answer, now)
+        except Exception as problem:  # noqa: BLE001 - an order that was sent has an outcome
+            detail = f"the read-back raised {type(problem).__name__}: {problem}"
+            return answer.outcome(intent.id, OutcomeKind.UNKNOWN, now(), detail)
 
 
 def delete_pending(
@@ -170,6 +179,7 @@ def _position_look(
     request: OrderRequest,
     quote: Quote,
     facts: SymbolFacts,
+    margin_mode: MarginMode,
 ) -> Callable[[], None]:
     def look() -> None:
         found = position_of(terminal, intent.ticket)
@@ -180,8 +190,26 @@ def _position_look(
         reason = objection(intent, request, found.value, quote, facts)
         if reason is not None:
             raise _Withheld(reason)
+        # A hedging account's broker refuses what is more than the position has;
+        # on the others the two orders together would open the opposite one.
+        if intent.kind is not IntentKind.MOVE_STOP and margin_mode is not MarginMode.HEDGING:
+            _nothing_at_work(terminal, intent)
 
     return look
+
+
+def _nothing_at_work(terminal: Terminal, intent: Intent) -> None:
+    """Raise `_Withheld` while an order that was accepted may close what this one would."""
+    try:
+        at_work = reducing(terminal, intent.symbol, intent.direction)
+    except Unreadable as problem:
+        raise _Withheld(f"the orders at work cannot be read: {problem}") from problem
+    if at_work:
+        tickets = ", ".join(map(str, at_work))
+        raise _Withheld(
+            f"order {tickets} is still at work on {intent.symbol}: "
+            "wait until it is filled, or delete it in the terminal"
+        )
 
 
 def _send(
@@ -208,6 +236,9 @@ def _send(
         return answer_from(result)
     except Unreadable as problem:
         return _unknown(intent_id, now(), str(problem))
+    except Exception as problem:  # noqa: BLE001 - the order is out: whatever is in its answer
+        said = f"the answer cannot be read: {type(problem).__name__}: {problem}"
+        return _unknown(intent_id, now(), said)
 
 
 def _judge(
@@ -227,7 +258,7 @@ def _judge(
     if intent.kind is IntentKind.MOVE_STOP:
         kind, detail = _read_stop(terminal, intent, float(request["sl"]), facts, meaning)
         return answer.outcome(intent.id, kind, now(), detail)
-    return _judge_close(terminal, intent, float(request["volume"]), facts, answer, now)
+    return _judge_close(terminal, intent, request, facts, answer, now)
 
 
 def _read_stop(
@@ -249,13 +280,14 @@ def _read_stop(
 def _judge_close(
     terminal: Terminal,
     intent: Intent,
-    asked: float,
+    request: OrderRequest,
     facts: SymbolFacts,
     answer: Answer,
     now: Callable[[], float],
 ) -> Outcome:
     """Return DONE or PARTIAL by the volume that was closed, UNKNOWN while that is not known."""
     meaning, noise = answer.meaning, facts.volume_step / 2
+    asked = float(request["volume"])
     closed, price, how = answer.volume, answer.price, "the broker's word"
     if meaning is Meaning.DONE and closed is None:
         closed = asked  # at market execution some brokers leave the volume out
@@ -266,10 +298,33 @@ def _judge_close(
         if closed is None or (meaning is Meaning.PLACED and closed < asked - noise):
             # What is not filled yet may still be.
             return answer.outcome(intent.id, OutcomeKind.UNKNOWN, now(), "not known to be filled")
+    if closed < asked - noise:
+        still = _rest_at_work(terminal, request, answer.order)
+        if still is not None:
+            said = f"closed {closed:g} of {intent.volume:g} lots so far; {still}"
+            return answer.outcome(intent.id, OutcomeKind.UNKNOWN, now(), said, volume=closed)
     whole = closed >= intent.volume - noise
     kind = OutcomeKind.DONE if whole else OutcomeKind.PARTIAL
     detail = f"closed {closed:g} of {intent.volume:g} lots, {how}"
     return answer.outcome(intent.id, kind, now(), detail, volume=closed, price=price)
+
+
+def _rest_at_work(terminal: Terminal, request: OrderRequest, order: int | None) -> str | None:
+    """Return why what is not filled yet may still be; None if the order is at its end.
+
+    Filled in part with RETURN, the rest stays as a working order, whether the
+    terminal lists it in the same moment or not. It is no pending order:
+    `pending_orders` has it not.
+    """
+    if request["type_filling"] == ORDER_FILLING_RETURN:
+        return "the rest stays at work"
+    if order is None:
+        return None
+    try:
+        listed = is_listed(terminal, order)
+    except Unreadable as problem:
+        return f"whether the rest is at work cannot be read: {problem}"
+    return f"order {order} is still at work for the rest" if listed else None
 
 
 def _filled(terminal: Terminal, order: int | None) -> tuple[float | None, float | None]:

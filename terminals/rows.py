@@ -22,6 +22,7 @@ from defence.broker import (
     SymbolFacts,
     TerminalState,
 )
+from defence.shape import MAX_ULONG
 from terminals.constants import (
     ACCOUNT_MARGIN_MODE_EXCHANGE,
     ACCOUNT_MARGIN_MODE_RETAIL_HEDGING,
@@ -33,6 +34,8 @@ from terminals.constants import (
     POSITION_TYPE_BUY,
     POSITION_TYPE_SELL,
 )
+
+_LEAST_WHOLE = -(2**63)
 
 _MARGIN_MODES = {
     ACCOUNT_MARGIN_MODE_RETAIL_NETTING: MarginMode.NETTING,
@@ -67,20 +70,27 @@ def real(row: object, name: str, what: str) -> float:
     if type(value) is not float:
         if isinstance(value, bool) or not isinstance(value, Real):
             raise Unreadable(f"{what}: {name} is {value!r}, not a number")
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            # Without the value: it may have more digits than Python prints.
+            raise Unreadable(f"{what}: {name} is beyond any number that is dealt in") from None
     if not math.isfinite(value):
         raise Unreadable(f"{what}: {name} is {value!r}, not finite")
     return value
 
 
 def whole(row: object, name: str, what: str) -> int:
-    """Return a plain int. Raises `Unreadable` naming `what` and the field."""
+    """Return a plain int of at most 64 bits. Raises `Unreadable` naming `what` and the field."""
     value = getattr(row, name, None)
-    if type(value) is int:
-        return value
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise Unreadable(f"{what}: {name} is {value!r}, not a whole number")
-    return int(value)
+    if type(value) is not int:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise Unreadable(f"{what}: {name} is {value!r}, not a whole number")
+        value = int(value)
+    if not _LEAST_WHOLE <= value <= MAX_ULONG:
+        # The terminal has none, and neither division nor the store takes it.
+        raise Unreadable(f"{what}: {name} has more than 64 bits")
+    return value
 
 
 def flag(row: object, name: str, what: str) -> bool:

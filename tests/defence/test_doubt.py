@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from defence_samples import NOW, closing, deal, history, intent, position, record, snapshot
 
-from defence.broker import Direction, Empty, History, Known, OrderFate, Position, Unknown
+from defence.broker import Deal, Direction, Empty, History, Known, OrderFate, Position, Unknown
 from defence.orders import Intent, IntentKind, OutcomeKind, PendingIntent
 from defence.reconcile import Adoption, HistoryRead, Plan, ReconcileRules, apply, plan
 from defence.trade import Standing, Step, TradeRecord
@@ -124,8 +124,14 @@ def test_a_first_read_in_the_future_counts_anew() -> None:
 OURS = closing(volume=0.5, reason=3, price=1.105, order=30, ticket=300)
 EARLIER = closing(volume=0.5, reason=3, price=1.2, order=15, ticket=150, time=15.0)
 STOPPED = closing(volume=0.5, reason=4, order=40, ticket=400, time=30.0)
-AT_WORK = Known(History(identifier=1, deals=(deal(),), order=OrderFate.WAITING))
 BY_HAND = closing(volume=0.3, reason=0, order=41, ticket=401, time=30.0)
+
+
+def at_work(*deals: Deal) -> Known[History]:
+    return Known(History(identifier=1, deals=(deal(), *deals), order=OrderFate.WAITING))
+
+
+AT_WORK = at_work()
 
 
 @pytest.mark.parametrize(
@@ -140,6 +146,12 @@ BY_HAND = closing(volume=0.3, reason=0, order=41, ticket=401, time=30.0)
         (1.0, AT_WORK, True, None),
         (1.0, history(deal()), True, (OutcomeKind.NOT_DONE, None)),
         (1.0, Empty(), True, (OutcomeKind.NOT_DONE, None)),
+        # A part of it is filled, and the order works for the rest: it is not known yet.
+        (0.8, at_work(replace(OURS, volume=0.2)), False, None),
+        (0.8, at_work(replace(OURS, volume=0.2)), True, None),
+        (0.7, at_work(BY_HAND), True, None),
+        (0.5, at_work(replace(OURS, volume=0.2), replace(BY_HAND, ticket=402)), True, None),
+        (0.5, at_work(OURS), False, (OutcomeKind.DONE, 0.5)),  # what works is another's
         # Another volume: history is asked, and its word counts.
         (0.8, None, True, None),
         (0.8, Unknown("busy"), True, None),

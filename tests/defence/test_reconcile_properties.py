@@ -124,9 +124,14 @@ _WORLD = {
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(book=st.lists(positions(), max_size=5), **_WORLD)
+@given(
+    book=st.lists(positions(), max_size=5),
+    known_before=st.sampled_from([float("-inf"), NOW - 30]),
+    **_WORLD,
+)
 def test_any_look_is_settled_soundly(
     book: list[Position],
+    known_before: float,
     trades: dict[int, TradeRecord],
     pending: dict[str, PendingIntent],
     histories: dict[int, HistoryRead],
@@ -145,6 +150,7 @@ def test_any_look_is_settled_soundly(
             now=now,
             rules=rules,
             plan_id="p",
+            known_before=known_before,
         )
 
     made = planned(NOW + 1, trades, pending)
@@ -228,13 +234,14 @@ def test_a_missing_trade_always_comes_to_an_end(
     trades: dict[int, TradeRecord], rules: ReconcileRules
 ) -> None:
     left = trades
-    for step in range(3):
+    for step in range(4):
         made = plan(
             trades=left,
             pending={},
-            snapshot=snapshot(at=NOW + 1000 + 100 * step),
+            snapshot=snapshot(at=NOW + 1000 + 40 * step),
             histories=dict.fromkeys(trades, Empty()),
-            now=NOW + 1001 + 100 * step,
+            now=NOW + 1001 + 40 * step,
+            known_before=NOW + 960 + 40 * step,
             rules=rules,
             plan_id=f"p{step}",
         )

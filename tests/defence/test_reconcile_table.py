@@ -27,6 +27,7 @@ def run(
     rules: ReconcileRules = RULES,
 ) -> Plan:
     now = NOW if isinstance(look, Unknown) else look.taken_at
+    before = now - 30  # the known look before this one
     made = plan(
         trades={trade.identifier: trade for trade in trades},
         pending={doubt.intent.id: doubt for doubt in pending},
@@ -35,6 +36,7 @@ def run(
         now=now,
         rules=rules,
         plan_id="p",
+        known_before=before,
     )
     # Every row is idempotent: once applied, the same look changes nothing.
     after, doubts = apply(
@@ -50,6 +52,7 @@ def run(
         now=now + 1,
         rules=rules,
         plan_id="q",
+        known_before=before,
     )
     assert again.empty
     return made

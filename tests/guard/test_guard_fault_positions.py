@@ -35,8 +35,8 @@ def test_a_ticket_changes(sim: GuardKit) -> None:
 def test_a_position_vanishes(sim: GuardKit) -> None:
     met = Meeting(sim)
     met.inject("a position vanishes")
-    met.rest(45.0)
-    assert met.record.standing is Standing.GUARDED
+    met.rest(200.0)
+    assert met.record.standing is Standing.GUARDED  # its history says that it is open
     met.rest(200.0)
     assert met.record.standing is Standing.UNEXPLAINED
     assert met.record.close_price is None
