@@ -27,7 +27,7 @@ def check_terminal(
 ) -> Check:
     """Whether the terminal answers within `patience` seconds, and for the right account.
 
-    One that says that it is still connecting may go on for as long as a
+    One that is still starting or connecting may go on for as long as a
     guard's may. In a thread of its own: a terminal that never answers must
     not keep the doctor. `make` is a seam for tests.
     """
@@ -59,6 +59,11 @@ def check_terminal(
     return Check(NAME, Verdict.BAD, "the look at the terminal failed; its trace is above")
 
 
+def still_connects(terminal: Terminal) -> bool:
+    """Whether a hosted terminal, or a bridge, has to be waited for: its own time is not over."""
+    return bool(getattr(terminal, "connecting", False))
+
+
 def maker(settings: Settings) -> Callable[[], Terminal]:
     """Return what makes the chosen terminal."""
     from actors.threads import ThreadRuntime
@@ -78,7 +83,7 @@ def _look(settings: Settings, make: Callable[[], Terminal], connecting: threadin
     terminal = make()
     try:
         while not terminal.initialize():
-            if "still connecting" not in terminal.last_error()[1]:
+            if not still_connects(terminal):
                 return _no(terminal, "does not connect")
             connecting.set()  # a hosted one waits on, until its own time is over
         try:

@@ -87,7 +87,7 @@ class Examination:
     def read(self, symbol: str) -> None:
         """Connect and try what needs no order."""
         if not connect(self.probe, _folder_asked_for(self.settings)):
-            self.ended = f"it does not connect: {self.probe.error}"
+            self.ended = f"it does not connect: {self.probe.said}"
             return
         try:
             self.on = on = ground(self.probe, symbol)
@@ -130,7 +130,7 @@ class Examination:
 
     def _trade(self, on: Ground) -> None:
         try:
-            broom = Broom(self.probe, self.pause)
+            broom = Broom(self.probe, on, self.pause)
         except Unreadable as problem:
             self.probe.skip(str(problem), *TRADES)
             return
@@ -139,7 +139,7 @@ class Examination:
             Session(self.probe, on, broom, self.pause).run()
         finally:
             try:
-                self.left = broom.sweep(on)
+                self.left = broom.sweep()
             finally:
                 _say_loudly(self.left)
             self.probe.saw("left-nothing", self.left == [], f"{self.left}")

@@ -63,6 +63,12 @@ class Probe:
         """`last_error` of the newest call."""
         return self.terminal.last_error()
 
+    @property
+    def said(self) -> str:
+        """What `last_error` says of the newest call, for people."""
+        code, text = self.error
+        return f"{text} ({code})"
+
     def saw(self, name: str, as_assumed: bool, seen: object) -> bool:
         """Note what was seen; a deviation that was seen before stays."""
         before = self.findings.get(ASSUMPTIONS[name].id)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from console.deep.probe import Probe, shown
+from console.look_at_terminal import still_connects
 from defence.broker import Account, MarginMode, Quote, Snapshot, SymbolFacts
 from terminals import constants as mt5
 from terminals.installed import EXECUTABLE, same_folder
@@ -49,7 +50,7 @@ class Ground:
 def connect(probe: Probe, folder: PurePath | None) -> bool:
     """Connect, patiently as the guard does; note how it went. `folder` is the terminal's."""
     answer = probe.call("initialize")
-    while not answer and "still connecting" in probe.error[1]:
+    while not answer and still_connects(probe.terminal):
         answer = probe.call("initialize")  # a hosted one waits on, until its own time is over
     code, text = probe.error
     if not probe.saw("connect", answer is True and code == 1, f"{answer}, {code} {text}"):
@@ -81,7 +82,7 @@ def ground(probe: Probe, symbol: str) -> Ground:
     probe.fields("fields-account", row, AccountInfo)
     state_row = probe.call("terminal_info")
     if state_row is None:
-        raise Unreadable(f"terminal_info failed: {probe.error}")
+        raise Unreadable(f"terminal_info failed: {probe.said}")
     state = terminal_from(state_row)
     probe.saw("switches", True, f"build {state.build}, trading {state.trade_allowed}")
     probe.fields("fields-terminal", state_row, TerminalInfo)
@@ -182,7 +183,7 @@ def _dates(probe: Probe, _: Ground) -> None:
 def _bars(probe: Probe, on: Ground) -> None:
     bars = probe.call("copy_rates_from_pos", on.symbol, 1, 0, 100)
     if bars is None or not len(bars):
-        probe.skip(f"no bars: {probe.error}", "bars-kind", "bars-order")
+        probe.skip(f"no bars: {probe.said}", "bars-kind", "bars-order")
         return
     kind = [(one[0], one[1]) for one in bars.dtype.descr]
     probe.saw("bars-kind", kind == _BARS, kind if kind != _BARS else "as listed")
@@ -224,7 +225,7 @@ def _checks(probe: Probe, on: Ground) -> None:
         return
     found = probe.call("order_check", good)
     if found is None:
-        probe.saw("check", False, f"None, {probe.error}")
+        probe.saw("check", False, f"None, {probe.said}")
         return
     probe.fields("fields-check", found, OrderCheckResult)
     probe.saw("check", found.retcode == 0, f"{found.retcode} {found.comment}")
@@ -240,7 +241,7 @@ def _checks(probe: Probe, on: Ground) -> None:
 def _refused(probe: Probe, name: str, request: OrderRequest, codes: tuple[int, ...]) -> None:
     found = probe.call("order_check", request)
     retcode = getattr(found, "retcode", None)
-    probe.saw(name, retcode in codes, f"{retcode} {getattr(found, 'comment', probe.error)}")
+    probe.saw(name, retcode in codes, f"{retcode} {getattr(found, 'comment', probe.said)}")
 
 
 def _allows(facts: SymbolFacts, mode: int) -> bool:
@@ -293,15 +294,11 @@ def leave_and_return(probe: Probe, on: Ground) -> None:
     code, text = probe.error
     probe.saw("after-shutdown", after is None and code == -10_004, f"{shown(after)}, {code} {text}")
     if not probe.call("initialize"):
-        probe.saw("again", False, f"{probe.error}")
+        probe.saw("again", False, probe.said)
         return
     row, state = probe.call("account_info"), probe.call("terminal_info")
-    same = (
-        row is not None
-        and state is not None
-        and (row.login, row.server) == (on.account.login, on.account.server)
-        and state.build == on.rows["terminal"].build
-    )
-    probe.saw(
-        "again", same, "the same" if same else f"{row and row.login}, {state and state.build}"
-    )
+    account, build = (on.account.login, on.account.server), on.rows["terminal"].build
+    same = row is not None and (row.login, row.server) == account
+    who = "no account" if row is None else "the same account" if same else "another account"
+    found = None if state is None else state.build
+    probe.saw("again", same and found == build, f"{who}, build {found}, before {build}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,25 +20,54 @@ from console.deep.table import ASSUMPTIONS
 FORMAT: Final = 1
 _PACKAGES: Final = ("dtms", "MetaTrader5", "numpy", "msgpack")
 _SHORTEST: Final = 3  # letters; of less than that every word would be full
+_FOLDER: Final = "folder"
+
+# Folders that nobody has named, as in what the package or the system says. Where one ends cannot
+# be told for sure, as its name may hold blanks and commas: rather too much goes than too little.
+_DRIVE: Final = r"(?<![A-Za-z])[A-Za-z]:[\\/]"
+_END: Final = rf"""["<>|\n;]|'(?!\w)|, not | \(-?\d+\)|{_DRIVE}"""
+_BEFORE_EXECUTABLE: Final = re.compile(
+    rf"""(?:{_DRIVE}|(?<![\w>])[\\/])(?:(?!{_DRIVE})[^"<>|\n])+?(?=[\\/]+terminal64\.exe)""",
+    re.IGNORECASE,
+)
+_OF_WINDOWS: Final = re.compile(rf"(?:{_DRIVE}|(?<![\w>])\\\\)(?:(?!{_END}).)*")
+_STRANGERS: Final = re.compile(r"""\b((?:login|server) (?:[\w ]+ )?is )(?:\d+|'[^']*'|"[^"]*")""")
 
 
 class Scrub:
-    """Takes names and numbers of an account out of texts."""
+    """Takes names and numbers of an account, and folders, out of texts."""
 
     def __init__(self, words: Iterable[tuple[str, object]]) -> None:
         """`words` are pairs of what stands in a text's place, and the text."""
         found = {str(text): name for name, text in words if text is not None}
         found[str(Path.home())] = "home"
-        self._words = sorted(
-            ((text, name) for text, name in found.items() if len(text) >= _SHORTEST),
-            key=lambda pair: -len(pair[0]),
-        )
+        long = {text: name for text, name in found.items() if len(text.rstrip("\\/")) >= _SHORTEST}
+        longest = sorted(long.items(), key=lambda pair: -len(pair[0]))
+        patterns = [(_pattern(text, name), name) for text, name in longest]
+        self._folders = [one for one in patterns if one[1] == _FOLDER]
+        self._words = [one for one in patterns if one[1] != _FOLDER]
 
     def __call__(self, text: str) -> str:
-        """Return the text with each of the words replaced by its name."""
-        for word, name in self._words:
-            text = text.replace(word, f"<{name}>")
-        return text
+        """Return the text with each of the words, and all other folders, replaced by its name."""
+        text = _replaced(text, self._folders)
+        for folder in (_BEFORE_EXECUTABLE, _OF_WINDOWS):
+            text = folder.sub(f"<{_FOLDER}>", text)
+        return _STRANGERS.sub(r"\1<another>", _replaced(text, self._words))
+
+
+def _pattern(text: str, name: str) -> re.Pattern[str]:
+    """Return what finds a word, also where its backslashes are doubled; a folder however spelt."""
+    if name not in (_FOLDER, "home"):
+        return re.compile(re.escape(text).replace(r"\\", r"\\{1,2}"))
+    parts = re.split(r"[\\/]+", text.rstrip("\\/"))
+    whole = r"(?!\w)" if name == _FOLDER else ""  # of a longer name all goes, as of any other
+    return re.compile(r"[\\/]+".join(map(re.escape, parts)) + whole, re.IGNORECASE)
+
+
+def _replaced(text: str, patterns: Iterable[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, name in patterns:
+        text = pattern.sub(f"<{name}>", text)
+    return text
 
 
 def scrub_of(
@@ -49,14 +79,14 @@ def scrub_of(
 ) -> Scrub:
     """Return what hides the account, its owner, its broker and this machine's folders."""
     words: list[tuple[str, object]] = [("login", login), ("server", server)]
-    words += [("folder", folder) for folder in folders]
+    words += [(_FOLDER, folder) for folder in folders]
     if on is not None:
         account, terminal = on.rows["account"], on.rows["terminal"]
         words += [(name, getattr(account, name, None)) for name in ("login", "server")]
         words += [("owner", getattr(account, "name", None))]
         words += [("broker", getattr(row, "company", None)) for row in (account, terminal)]
         shown = ("path", "data_path", "commondata_path")
-        words += [("folder", getattr(terminal, name, None)) for name in shown]
+        words += [(_FOLDER, getattr(terminal, name, None)) for name in shown]
     return Scrub(words)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from console.deep.probe import Probe
@@ -15,6 +16,8 @@ from console.deep.reading import MAGIC, Ground
 from defence.errors import BrokerUnknown, CannotAct
 from defence.retcodes import Meaning, classify
 from terminals import constants as mt5
+from terminals.framing import frame, rows_of
+from terminals.lease import Lease, Permit
 from terminals.requests import OrderRequest, filling_modes, on_tick
 from terminals.rows import Unreadable, facts_from, quote_from
 
@@ -31,18 +34,24 @@ _CODES: Final = (mt5.TRADE_RETCODE_DONE, mt5.TRADE_RETCODE_DONE_PARTIAL, mt5.TRA
 
 
 class Broom:
-    """Knows what was there before, what was sent, and takes away what came of it."""
+    """Knows what was there before, what was sent, and takes away what came of it.
 
-    def __init__(self, probe: Probe, pause: Callable[[float], None] = time.sleep) -> None:
+    `permit` lets an order out to the examined account only, also where trading
+    is switched off: what the terminal says then is for the terminal to say.
+    """
+
+    def __init__(
+        self, probe: Probe, on: Ground, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         """Look at what is there now. Raises `Unreadable` if that cannot be told."""
         self._probe = probe
+        self._on = on
         self._pause = pause
+        self.permit = Permit(Lease("doctor", 1), check=self._same_account)
         self._sent: set[int] = set()  # tickets of orders
         self._unsure = 0  # openings of which nobody knows whether they arrived
         self._found: set[int] = set()  # what is ours although no answer named it
-        positions, orders = probe.call("positions_get"), probe.call("orders_get")
-        if positions is None or orders is None:
-            raise Unreadable(f"what is open cannot be read: {probe.error}")
+        positions, orders = self._look()
         self._before = {row.identifier for row in positions} | {row.ticket for row in orders}
 
     def send(self, request: OrderRequest, send: Callable[[], Any]) -> Any:
@@ -65,15 +74,16 @@ class Broom:
 
     def left(self) -> list[Any] | None:
         """Return what is left of the doctor's, None if that cannot be told."""
-        positions, orders = self._probe.call("positions_get"), self._probe.call("orders_get")
-        if positions is None or orders is None:
+        try:
+            positions, orders = self._look()
+        except Unreadable:
             return None
         return [
             *(row for row in positions if self._is_ours(row.identifier, row.magic)),
             *(row for row in orders if self._is_ours(row.ticket, row.magic)),
         ]
 
-    def sweep(self, on: Ground) -> list[str] | None:
+    def sweep(self) -> list[str] | None:
         """Close and delete what is left; return what stayed, None if that cannot be told.
 
         Nothing there is the end only if no opening of unknown fate is missing:
@@ -94,12 +104,37 @@ class Broom:
                 if rows is None:
                     self._probe.call("initialize")
                 for row in rows or ():
-                    self._take_away(row, on, turn)
+                    with suppress(BrokerUnknown):  # not sent; the next look says what is left
+                        self._take_away(row, turn)
                 turn += 1
                 delay = 0.2 * turn
             self._pause(delay)
             waited += delay
         return None if rows is None else [f"{type(row).__name__} {row.ticket}" for row in rows]
+
+    def _look(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Return positions and orders of the account that is examined. Raises `Unreadable`.
+
+        As carefully as the guard looks: another account has nothing of ours,
+        and so seems one whose terminal connects anew just now.
+        """
+        probe, terminal = self._probe, self._probe.terminal
+        login, server = self._on.account.login, self._on.account.server
+        frame(terminal, login, server, "before the look")
+        positions = rows_of(terminal, "positions_get", lambda: probe.call("positions_get"))
+        orders = rows_of(terminal, "orders_get", lambda: probe.call("orders_get"))
+        frame(terminal, login, server, "after the look")
+        return positions, orders
+
+    def _same_account(self) -> None:
+        """Raise `BrokerUnknown` unless the account is still the one that is examined."""
+        account = self._on.account
+        try:
+            frame(self._probe.terminal, account.login, account.server, "at the order")
+        except Unreadable as problem:
+            raise BrokerUnknown(
+                str(problem), field="account", remedy="log in to the examined account"
+            ) from problem
 
     def _is_ours(self, number: int, magic: int) -> bool:
         if number in self._before:
@@ -110,15 +145,16 @@ class Broom:
             self._found.add(number)
         return magic == MAGIC
 
-    def _take_away(self, row: Any, on: Ground, round_: int) -> None:
+    def _take_away(self, row: Any, round_: int) -> None:
         if not hasattr(row, "identifier"):
-            self._probe.call("order_send", {"action": mt5.TRADE_ACTION_REMOVE, "order": row.ticket})
+            removal = {"action": mt5.TRADE_ACTION_REMOVE, "order": row.ticket}
+            self._probe.call("send_under", self.permit, removal)
             return
         request = closing(self._probe, row, row.volume, round_)
         if request is None:
             return
-        answer = self._probe.call("order_send", request)
-        if answer is not None and answer.retcode in _CODES and not on.hedging:
+        answer = self._probe.call("send_under", self.permit, request)
+        if answer is not None and answer.retcode in _CODES and not self._on.hedging:
             # A second opposite deal would reverse a netted position: let this one be seen first.
             self._pause(0.5)
 

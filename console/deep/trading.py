@@ -1,7 +1,7 @@
 """What needs orders: one position of twice the smallest volume, and one waiting order.
 
 On a demo account only. Every order goes the guard's way: the account is looked
-at in the same call of the worker.
+at in the same call of the worker, also for the one that is to be refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from console.deep.reading import COMMENT, MAGIC, Ground, opening
 from console.deep.table import ASSUMPTIONS
 from console.deep.tidying import Broom, closing
 from defence.broker import SymbolFacts
+from defence.errors import BrokerUnknown
 from terminals import constants as mt5
 from terminals.lease import Lease, Permit
 from terminals.reading import account_check
@@ -124,9 +125,16 @@ class Session:
         if self._on.facts is None or self._on.quote is None:
             self._probe.skip(f"{self._on.symbol} has no price just now", "off")
             return
-        # Without the permit, which would not let it out: what the terminal says is looked for.
-        request = opening(self._on, self._on.facts.volume_min)
-        result = self._broom.send(request, lambda: self._probe.call("order_send", request))
+        # Not under the permit that looks at the switches: what the terminal says is looked for.
+        request, permit = opening(self._on, self._on.facts.volume_min), self._broom.permit
+        try:
+            result = self._broom.send(
+                request, lambda: self._probe.call("send_under", permit, request)
+            )
+        except BrokerUnknown:
+            why = "not sent: the account could not be read at the order, or is another one"
+            self._probe.skip(why, "off")
+            return
         if result is None:
             self._probe.saw("off", self._probe.error[0] == -8, self._said(result))
             return

@@ -288,11 +288,14 @@ def far_side_text() -> str:
 def _connecting(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `initialize`; what is not given is left out.
 
-    The package takes None for a wrong argument, and goes by password and
-    server only with a login (MT5.md).
+    The package takes None for a wrong argument (MT5.md). With a login it logs in,
+    by the password that the terminal has saved if none is given (its vendor's
+    documentation): so a login goes with a password only, as in `NativeTerminal`,
+    and the terminal stays on the account that others use.
     """
     found: dict[str, Any] = {"timeout": options["timeout_ms"], "portable": options["portable"]}
-    names = ["path"] if options["login"] is None else ["path", "login", "password", "server"]
+    logs_in = None not in (options["login"], options["password"])
+    names = ["path", "login", "password", "server"] if logs_in else ["path"]
     return found | {name: options[name] for name in names if options[name] is not None}
 
 

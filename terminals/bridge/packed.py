@@ -14,6 +14,7 @@ from terminals.worker.goods import Shape
 
 _LENGTH: Final = struct.Struct("<I")
 _NUMBERS: Final = ("q", "d")
+_SHORT: Final = 18  # characters of a whole number that has 64 bits at most, whatever its digits
 Told: TypeAlias = tuple[Any, Shape | None]  # a value, and the fields of its rows if they are new
 
 
@@ -34,7 +35,7 @@ def unpacked(data: object) -> Packed:
         raise _damage("is no answer of the far side")
     end = _LENGTH.size + int(_LENGTH.unpack_from(data)[0])
     try:
-        head = json.loads(data[_LENGTH.size : end])
+        head = json.loads(data[_LENGTH.size : end], parse_int=_whole)
     except (ValueError, RecursionError) as problem:
         raise _damage(f"has no head: {type(problem).__name__}") from problem
     if not isinstance(head, list) or len(head) != 4 or len(data) < end:
@@ -47,6 +48,14 @@ def unpacked(data: object) -> Packed:
         raise _damage("has no clocks")
     value, shape = _value(told, data[end:]) if ok else _raised(told)
     return Packed(ok, value, tuple(error), shape, tuple(clocks))
+
+
+def _whole(text: str) -> int:
+    """Return a whole number. Raises ValueError for one that no field of the package can have."""
+    value = int(text)
+    if len(text) > _SHORT and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError("it has more than 64 bits")
+    return value
 
 
 def _raised(told: list[Any]) -> Told:

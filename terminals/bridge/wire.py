@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from defence.errors import Invalid
-from terminals.worker.frames import MAX_FRAME
+from terminals.worker.frames import LATE_PIECES, MAX_FRAME
 
 HEAD: Final = struct.Struct("!LB")  # bytes of the body; whether it is compressed
 _FEED: Final = b"\n"
@@ -90,6 +90,7 @@ class Wire:
 
         Raises EOFError when the connection has ended, Invalid for damage.
         """
+        late = 0  # pieces read after the deadline
         while True:
             body = self._whole()
             if body is not None:
@@ -97,6 +98,9 @@ class Wire:
             if self._is_cut:
                 raise EOFError("it was cut")
             left = until - time.monotonic()
+            if late == LATE_PIECES:
+                return None
+            late += left <= 0
             try:
                 self._sock.settimeout(max(0.0, min(left, _LOOK_UP)))
                 piece = self._sock.recv(self._size())

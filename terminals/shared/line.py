@@ -16,15 +16,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from defence.errors import DtmsError, Invalid
 from terminals.shared.address import Address
 from terminals.shared.proof import challenged, check_welcome, hello, nonce
 from terminals.worker.child import CLOSE
-from terminals.worker.frames import HEAD_SIZE, MAX_FRAME, Frames, frame
+from terminals.worker.frames import HEAD_SIZE, LATE_PIECES, MAX_FRAME, Frames, frame
 from terminals.worker.hearing import EndedError
 
 REQUEST_LIMIT: Final = 65_536  # bytes of a frame to the broker
@@ -112,8 +112,10 @@ class Line:
 
     def _next(self, until: float) -> Any:
         """Return the next message of a greeting. Raises Invalid if none comes."""
+        late = 0
         while not self._ready:
-            if not self._wait(until) or not self._read():
+            late += time.monotonic() >= until
+            if late > LATE_PIECES or not self._wait(until) or not self._read():
                 raise Invalid(
                     "who listens there does not greet as a broker of DTMS does",
                     field="broker",
@@ -131,21 +133,17 @@ class Line:
         data = frame((number, call, args, named, account), REQUEST_LIMIT - HEAD_SIZE)
         if os.getpid() != self._owner:
             return False
-        with self._use:
-            try:
-                if self.gone.is_set():
-                    return False
-                # Nothing was asked, so whatever can be read is an end, or as good as one.
-                if self._ready or self._readable(0.0):
-                    self._end("it has closed the connection")
-                    return False
-                sent = self._send(data)
-                if call == CLOSE:
-                    self._end("closed")
-                return sent
-            finally:
-                if self.gone.is_set():
-                    self._close()
+        with self._in_use():
+            if self.gone.is_set():
+                return False
+            # Nothing was asked, so whatever can be read is an end, or as good as one.
+            if self._ready or self._readable(0.0):
+                self._end("it has closed the connection")
+                return False
+            sent = self._send(data)
+            if call == CLOSE:
+                self._end("closed")
+            return sent
 
     def _send(self, data: bytes) -> bool:
         """Send all of it; False if nothing was taken. A part that was taken may have arrived."""
@@ -176,20 +174,18 @@ class Line:
         """
         if os.getpid() != self._owner:
             raise EndedError("it is another process's connection")
-        with self._use:
-            try:
-                if number == _GREETING and not (self._begun or self.gone.is_set()):
-                    self._begin(until)
-                while not self._ready:
-                    if self.gone.is_set():
-                        raise EndedError(self.why)
-                    if not self._wait(until):
-                        return None
-                    self._read()
-                found = self._ready.pop(0)
-            finally:
+        with self._in_use():
+            if number == _GREETING and not (self._begun or self.gone.is_set()):
+                self._begin(until)
+            late = 0  # pieces read after the deadline
+            while not self._ready:
                 if self.gone.is_set():
-                    self._close()
+                    raise EndedError(self.why)
+                late += time.monotonic() >= until
+                if late > LATE_PIECES or not self._wait(until):
+                    return None
+                self._read()
+            found = self._ready.pop(0)
         if not isinstance(found, tuple) or len(found) != 5 or found[0] != number:
             self.kill("its answer is damaged")
             raise EndedError(self.why)
@@ -242,11 +238,7 @@ class Line:
             return  # a fork's child: the connection is its parent's
         self.killed = True
         self._end(why)
-        if self._use.acquire(blocking=False):
-            try:
-                self._close()
-            finally:
-                self._use.release()
+        self._close_if_free()
 
     def hang_up(self) -> None:
         """End it, as `kill` does: there is no other way."""
@@ -267,6 +259,27 @@ class Line:
             if self._socket is not None:
                 with suppress(OSError):  # it has ended already
                     self._socket.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Have the conversation, and look for its end once it is free for others again.
+
+        Whoever ends it before that cannot close it, and leaves that to us.
+        """
+        try:
+            with self._use:
+                yield
+        finally:
+            if self.gone.is_set():
+                self._close_if_free()
+
+    def _close_if_free(self) -> None:
+        """Close it, unless somebody has the conversation: he does, after it."""
+        if self._use.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._use.release()
 
     def _close(self) -> None:
         with self._life:

@@ -15,6 +15,9 @@ import msgpack  # type: ignore[import-untyped]  # it has no stubs
 
 from defence.errors import Invalid
 
+# Whoever reads takes so many pieces after his deadline: more than lay there when it was over,
+# and not all that a side that never stops talking may send.
+LATE_PIECES: Final = 16
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; some 300,000 deals of an account's history
 _HEAD: Final = Struct(">I")
 HEAD_SIZE: Final = _HEAD.size  # bytes before the message

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any, Final, Protocol, TypeAlias
 
 from defence.errors import Invalid
-from terminals.worker.frames import Frames
+from terminals.worker.frames import LATE_PIECES, Frames
 
 Answer: TypeAlias = tuple[Any, ...]
 Take: TypeAlias = Callable[[Any], Answer | None]  # None for a note; raises Invalid for damage
@@ -92,13 +92,15 @@ class Polled:
 
     def get(self, until: float) -> Answer | None:
         """Wait for the pipe, and read it; after its end, for the process's."""
+        late = 0  # pieces read after the deadline
         with self._reading:
             while not self._ready and not self._ending:
                 now = time.monotonic()
                 left = until - now
                 found = self._glance(now) or self._poll.poll(max(0, math.ceil(left * 1000.0)))
-                if not found and left <= 0:
+                if left <= 0 and (not found or late == LATE_PIECES):
                     return None
+                late += left <= 0
                 self._read()
             if self._ready:
                 return self._ready.popleft()
@@ -143,7 +145,7 @@ class Polled:
     def _read(self) -> bool:
         """Take one piece; whether there was one. An end, or damage, ends the process.
 
-        One at a time, so that one who never stops talking lets no deadline pass.
+        One at a time: whoever waits looks at his deadline after each.
         """
         if not self._open:
             return False

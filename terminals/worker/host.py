@@ -131,6 +131,11 @@ class Host:
         worker = self._worker
         return None if worker is None or worker.gone.is_set() else worker.pid
 
+    @property
+    def connecting(self) -> bool:
+        """Whether a start, or a connection, is under way: the next `initialize` waits on for it."""
+        return self._awaited is not None
+
     def last_error(self) -> tuple[int, str]:
         """Return how this thread's newest call ended, any thread's if it has made none."""
         found: tuple[int, str] = getattr(self._errors, "newest", self._newest_error)

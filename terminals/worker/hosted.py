@@ -96,6 +96,11 @@ class WorkerTerminal:
         """How many workers were started after the first."""
         return max(0, self._host.started - 1)
 
+    @property
+    def connecting(self) -> bool:
+        """Whether the next `initialize` waits on for what an earlier one has begun."""
+        return self._host.connecting
+
     def start(self) -> None:
         """Start the worker and have it build its terminal, without connecting.
 

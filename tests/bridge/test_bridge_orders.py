@@ -137,6 +137,7 @@ def test_login_and_password_reach_the_package_as_arguments(
     name, unnamed, named = server.package.seen[-1]
     assert (name, tuple(unnamed)) == ("initialize", ())
     assert {key: named[key] for key in named} == {**given, "timeout": 7_000, "portable": True}
-    bridges.terminal(server.place, password="p", server="S").initialize()
-    _, _, named = server.package.seen[-1]
-    assert {key: named[key] for key in named} == {"timeout": 60_000, "portable": False}
+    for half in ({"password": "p"}, {"login": 5}):  # a login alone logs in by a kept password
+        bridges.terminal(server.place, server="S", **half).initialize()
+        _, _, named = server.package.seen[-1]
+        assert {key: named[key] for key in named} == {"timeout": 60_000, "portable": False}

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defence.errors import Invalid
+from terminals.bridge import wire as module
 from terminals.bridge.wire import HEAD, Wire, framed
 
 LIMIT = 100
@@ -94,6 +95,17 @@ def test_a_deadline_leaves_what_has_come_for_the_next(pair: Pair) -> None:
     assert wire.receive(0.0) is None
     there.sendall(framed(b"late")[4:])
     assert wire.receive(soon()) == b"late"
+
+
+def test_one_that_never_stops_talking_lets_no_deadline_pass(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, there = pair
+    for name in ("_PIECE", "_LARGEST_PIECE"):
+        monkeypatch.setattr(module, name, 4)
+    body = bytes(LIMIT)  # more pieces than are read after the deadline
+    there.sendall(framed(body))
+    assert [wire.receive(0.0) for _ in range(2)] == [None, body]
 
 
 def test_an_end_in_the_middle_says_so(pair: Pair) -> None:

@@ -238,6 +238,8 @@ class Slow(FakeTerminal):
         super().__init__()
         self.up = threading.Event()
 
+    connecting = True
+
     def initialize(self) -> bool:
         super().initialize()
         return len(self.deeds) > 1 and self.up.wait(10)

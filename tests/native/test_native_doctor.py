@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from native_kit import Install
 
 from console.deep.command import examine
 from console.deep.probe import Probe, Verdict
-from console.deep.reading import MAGIC, SLOW, ground, read_all
+from console.deep.reading import MAGIC, SLOW, Ground, ground, leave_and_return, read_all
 from console.deep.report import Report, Scrub, as_json
 from console.deep.table import ASSUMPTIONS
 from console.main import main
@@ -45,6 +45,11 @@ def examined(terminal: Any, /, *, may_trade: bool = True, **settings: Any) -> Re
         make=lambda: terminal,
         pause=lambda _: None,
     )
+
+
+def ground_of(terminal: Any) -> Ground:
+    assert terminal.initialize()
+    return ground(Probe(terminal), "EURUSD")
 
 
 def not_tried(report: Report) -> set[str]:
@@ -540,6 +545,65 @@ def test_names_are_taken_out_of_texts() -> None:
         [("login", 5_123), ("owner", "Ann"), ("server", "AB"), ("x", None), ("y", "Anna")]
     )
     assert scrub("5123 of Anna and Ann on AB") == "<login> of <y> and <owner> on AB"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (r"in C:\Users\Jane\MT5 or c:/users/jane/mt5/", "in <folder> or <folder>/"),
+        (r"in C:\\Users\\Jane\\MT5\\MQL5", r"in <folder>\\MQL5"),
+        (
+            r"in C:\Users\Jane\Acme, Ltd MT5 answers, not C:\Users\Jane\MT5",
+            "in <folder>, not <folder>",
+        ),
+        (
+            r"2 are installed: C:\Acme, Ltd MT5\terminal64.exe; D:\B (x86)\terminal64.exe; choose",
+            r"2 are installed: <folder>\terminal64.exe; <folder>\terminal64.exe; choose",
+        ),
+        (r"C:\Users\Jane\MT52\terminal64.exe", r"<folder>\terminal64.exe"),
+        (r"Access is denied: 'C:\\Jane\'s'", "Access is denied: '<folder>'"),
+        (r"\\server\Acme MT5 is away (-10003)", "<folder> (-10003)"),
+        ("/opt/Acme MT5/terminal64.exe is none", "<folder>/terminal64.exe is none"),
+        (r"on AB\\7 and AB\7", "on <server> and <server>"),
+        (
+            "login at the order is 77, expected 5123",
+            "login at the order is <another>, expected <login>",
+        ),
+        ("server is 'Acme-Live', expected", "server is <another>, expected"),
+        ("see http://a.b/c, 1/2", "see http://a.b/c, 1/2"),
+    ],
+)
+def test_folders_are_taken_out_of_texts_also_those_that_nobody_named(text: str, shown: str) -> None:
+    words = [
+        ("login", 5_123),
+        ("server", r"AB\7"),
+        ("folder", PureWindowsPath(r"C:\Users\Jane\MT5")),
+        ("folder", PureWindowsPath("C:\\")),
+    ]
+    assert Scrub(words)(text) == shown
+
+
+def test_an_error_of_the_package_is_told_as_it_is() -> None:
+    """As a tuple its backslashes would be doubled."""
+
+    class Refusing(SimulatedTerminal):
+        def initialize(self, *path: str, **options: Any) -> bool:
+            return False
+
+        def last_error(self) -> tuple[int, str]:
+            return (-10003, r"the terminal in C:\Acme MT5 answers, not another")
+
+    report = examined(simulated(Refusing))
+    assert report.ended == "it does not connect: the terminal in <folder>, not another (-10003)"
+
+
+def test_an_account_that_was_switched_to_is_not_named() -> None:
+    terminal = simulated()
+    probe, on = Probe(terminal), ground_of(terminal)
+    terminal.switch_account(77, "Acme-Live")
+    leave_and_return(probe, on)
+    assert probe.findings["again"].verdict is Verdict.DEVIATES
+    assert probe.findings["again"].seen.startswith("another account, build")
 
 
 def test_a_terminal_that_cannot_be_had(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from worker_kit import InCall
 
 from terminals.worker import hearing as module
-from terminals.worker.frames import frame
+from terminals.worker.frames import LATE_PIECES, frame
 from terminals.worker.hearing import CAN_POLL, EndedError, Hearing, Polled, Threaded
 
 LONG = 20.0
@@ -95,6 +95,25 @@ def test_a_deadline_is_kept(line: Line) -> None:
     assert line.hearing.get(began + 0.05) is None
     assert 0.04 < time.monotonic() - began < 2.0
     assert line.hearing.get(began) is None
+
+
+@pytest.mark.skipif(not CAN_POLL, reason="no poll here")
+def test_what_lay_there_at_the_deadline_is_heard_and_not_all_that_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = 100
+    monkeypatch.setattr(module, "_PIECE", size)
+    note = frame((None, "market_time", 1.0))
+    fill = len(note) * (size * LATE_PIECES // len(note) // 2)
+    line = Line(Polled)
+    try:
+        for length, heard in ((fill, [(1, "a")]), (3 * fill, [None, (1, "a")])):
+            os.write(line.writer, note * (length // len(note)))
+            line.say(1, "a")
+            assert [line.hearing.get(0.0) for _ in heard] == heard
+    finally:
+        line.hang_up()
+        line.end()
 
 
 def test_what_was_said_before_the_end_is_heard_after_it(line: Line) -> None:

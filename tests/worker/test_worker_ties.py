@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,14 +233,30 @@ os.write(writer, b"x")
     assert host.returncode == -signal.SIGPIPE  # the host's own writes are the host's
 
 
+def forked(work: Callable[[], object]) -> int:
+    """Return the id of a fork's child that works; it neither hangs nor goes on as the tests."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a time limit of the tests has its own
+            signal.alarm(int(LONG))
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
 @LINUX
 def test_a_fork_of_the_host_harms_nothing(workers: Workers) -> None:
     terminal = workers.connected()
-    pid = os.fork()
-    if pid == 0:
+
+    def ended() -> None:
         terminal.close()
         terminal.abort()
-        os._exit(0)
+
+    pid = forked(ended)
     assert os.waitpid(pid, 0)[1] == 0
     assert terminal.positions_get() == ()
 
@@ -247,10 +264,7 @@ def test_a_fork_of_the_host_harms_nothing(workers: Workers) -> None:
 @LINUX
 def test_its_end_shows_also_while_a_fork_holds_the_pipes(workers: Workers) -> None:
     terminal = workers.connected()
-    pid = os.fork()
-    if pid == 0:
-        time.sleep(600)
-        os._exit(0)
+    pid = forked(lambda: time.sleep(600))
     try:
         os.kill(terminal.pid or 0, signal.SIGKILL)
         until(lambda: terminal.pid is None)
