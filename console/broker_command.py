@@ -25,6 +25,7 @@ from defence.errors import DtmsError
 if TYPE_CHECKING:
     from supervisors.settings import Settings
     from terminals.shared.server import BrokerServer
+    from terminals.shared.terminal import SharedTerminal
 
 _AS_MODULE: Final = Path(__file__).resolve().parents[1] / "terminals" / "as_module"
 
@@ -39,9 +40,9 @@ def broker(given: Mapping[str, Any], *, port: int, verbose: bool = False) -> int
         log = configure(sys.stderr, verbose=verbose, patient=False)
         try:
             with ExitStack() as stack:
-                server = _open(settings, path, port, stack)
+                terminal, server = _open(settings, path, port, stack)
                 server.start()
-                say(_told(server, path))
+                say(_told(server, terminal.account, path))
                 _stay(settings, signals)
             return DONE
         except DtmsError as error:
@@ -50,7 +51,9 @@ def broker(given: Mapping[str, Any], *, port: int, verbose: bool = False) -> int
             log.close()
 
 
-def _open(settings: Settings, path: Path, port: int, stack: ExitStack) -> BrokerServer:
+def _open(
+    settings: Settings, path: Path, port: int, stack: ExitStack
+) -> tuple[SharedTerminal, BrokerServer]:
     """Take the file's place and the port, and make the terminal; `stack` gives all back."""
     from loguru import logger
 
@@ -79,7 +82,7 @@ def _open(settings: Settings, path: Path, port: int, stack: ExitStack) -> Broker
     stack.callback(server.close)
     write_whole(path, server.address.text().encode())
     stack.callback(_forget, path)
-    return server
+    return terminal, server
 
 
 def _alone(path: Path) -> Any:
@@ -128,12 +131,14 @@ def _stay(settings: Settings, signals: Signals) -> None:
         time.sleep(POLL)
 
 
-def _told(server: BrokerServer, path: Path) -> str:
+def _told(server: BrokerServer, account: tuple[int, str], path: Path) -> str:
     """Return what the user needs: where it is, and the lines for a bot's shell."""
     values = {"PYTHONPATH": str(_AS_MODULE), "DTMS_BROKER": str(path)}
+    login, name = account
     return "\n".join(
         (
-            f"broker ready at {server.address}; in a bot's shell, and in that of a guard:",
+            f"broker ready at {server.address}: account {login} on {name}, any password",
+            "in a bot's shell, and in that of a guard:",
             *shell_lines(values, windows=os.name == "nt"),
         )
     )

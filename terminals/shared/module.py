@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from terminals.sim.terminal import SimulatedTerminal
 
 IN_PROCESS: Final = "in-process"
-SEED_VARIABLE: Final = "DTMS_SEED"
 CONNECT_TIMEOUT_MS: Final = 60_000  # the package's own
 
 _SUCCESS: Final = (mt5.RES_S_OK, "Success")
@@ -94,7 +93,9 @@ class PackageTerminal:
     def _begin_here(self, options: Mapping[str, Any]) -> bool:
         try:
             if self._here is None:
-                self._here = _private(self._environ.get(SEED_VARIABLE, ""))
+                from terminals.shared.alone import alone  # it loads numpy
+
+                self._here = alone(self._environ)
         except DtmsError as error:
             return self._initialize_failed(str(error))
         done = self._here.initialize(**options)
@@ -121,15 +122,20 @@ class PackageTerminal:
         line, self._line = self._line, None
         if line is not None:
             (line.kill("closed") if os.getpid() == self._owner else line.abandon())
-        if self._here is not None:
+        if self._here is not None and os.getpid() == self._owner:
             self._here.shutdown()
 
     def _mine(self) -> AbstractContextManager[Any]:
-        """Return the turn; a fork's child begins without a connection and with a free turn."""
+        """Return the turn; a fork's child begins without a connection and with a free turn.
+
+        It leaves the private broker alone: a thread that is not in the child may
+        have been inside, and then no lock of it is ever given back.
+        """
         if os.getpid() != self._owner:
             if self._line is not None:
                 self._line.abandon()
-            self._line, self._turn, self._owner = None, threading.RLock(), os.getpid()
+            self._line = self._here = None
+            self._turn, self._owner = threading.RLock(), os.getpid()
         return self._turn
 
     # -- calls
@@ -213,17 +219,3 @@ for _name in FUNCTIONS:
 def _seconds(options: Mapping[str, Any]) -> float:
     """Return the time-out of a call that connects; the package counts it in milliseconds."""
     return float(options.get("timeout") or CONNECT_TIMEOUT_MS) / 1000.0
-
-
-def _private(seed: str) -> SimulatedTerminal:
-    """Return a broker of this process's own. Raises Invalid for a seed that is no number."""
-    from terminals.sim.generated import GeneratedMarket
-    from terminals.sim.terminal import SimulatedTerminal
-
-    try:
-        number = int(seed or 1)
-    except ValueError as error:
-        raise Invalid(
-            f"{seed!r} is no whole number", field=SEED_VARIABLE, value=seed, remedy="leave it out"
-        ) from error
-    return SimulatedTerminal(market=GeneratedMarket(number, time.time()), now=time.time)

@@ -162,8 +162,8 @@ class BrokerServer:
         except Exception as error:  # noqa: BLE001 - of one client; the others are served on
             self._say("ERROR", f"a client was cut off: {type(error).__name__}: {error}")
         finally:
+            line.close()  # first: who is not counted any more has nothing open
             self._forget(line, threading.current_thread())
-            line.close()
 
     def _greet(self, line: socket.socket, until: float) -> bool:
         """Have a client prove the token `until` then; False if there is no room for it.

@@ -20,10 +20,10 @@ from terminals.sim.dealing import Filled, Wish
 from terminals.sim.market import Market, Price
 from terminals.sim.money import Money
 from terminals.sim.passage import Passage
-from terminals.sim.rules import ACCEPTED, AGREED, Room, Sides, Situation
+from terminals.sim.rules import ACCEPTED, AGREED, Room, Sides, Situation, filling_of
 from terminals.sim.waiting import prices_of
 from terminals.sim.working import LONG_TYPES, due_of, expiration_of
-from terminals.structs import TradeOrder, TradeRequest
+from terminals.structs import TradeOrder, TradeRequest, changed
 
 __all__ = ["NOTHING", "Broker", "Executed", "Money"]
 
@@ -55,10 +55,12 @@ class Broker(Passage):
 
     def check(self, request: TradeRequest) -> int:
         """Return the retcode with which a request would be refused; 0 if it would not."""
+        request = self.completed(request)
         return refusal(request, self._situation(request))
 
     def execute(self, request: TradeRequest, *, reason: int = mt5.DEAL_REASON_EXPERT) -> Executed:
         """Do what a request asks, or refuse it with a retcode."""
+        request = self.completed(request)
         refused = self.check(request)
         if refused == ACCEPTED and self._requoted(request):
             refused = mt5.TRADE_RETCODE_REQUOTE
@@ -69,9 +71,11 @@ class Broker(Passage):
     def projected(self, request: TradeRequest) -> Money:
         """Return the account as it would be after a request; as it is, if that is refused.
 
-        The request is carried out on a copy of the account and of its symbol's positions.
+        The request is carried out on a copy of the account and of its symbol's positions. What
+        it opens is worth nothing yet: the platform's own check leaves the spread out (published
+        outputs of order_check show equity and profit unchanged).
         """
-        now = self.money()
+        now, request = self.money(), self.completed(request)
         if request.action != mt5.TRADE_ACTION_DEAL or self.check(request) != ACCEPTED:
             return now
         book = Book(account=replace(self.book.account))
@@ -80,14 +84,41 @@ class Broker(Passage):
             book.positions[one.ticket] = replace(one)
         twin = Broker(book, self.market, self.at_msc, self.conditions)
         twin._pins = self._pins
-        before = twin.money().profit
+        before = twin._floating()
         twin._carry_out(request, mt5.DEAL_REASON_EXPERT)
+        after = twin._floating()
         own = max(twin.margins(request.symbol)[0])
-        profit = now.profit + twin.money().profit - before
+        profit = now.profit + sum(_released(one, after.get(at)) for at, one in before.items())
         margin = own + self.margins(request.symbol)[1]
         return Money.of(book.account.balance, profit, margin)
 
+    def completed(self, request: TradeRequest) -> TradeRequest:
+        """Return a request with the symbol or the position that it may leave to the server.
+
+        A hedging account's positions are named by ticket, others by their symbol.
+        """
+        if request.action not in (mt5.TRADE_ACTION_DEAL, mt5.TRADE_ACTION_SLTP):
+            return request
+        if self.book.account.hedging:
+            one = self.book.positions.get(request.position)
+            if one is not None and not request.symbol:
+                return changed(request, symbol=one.symbol)
+        elif request.action == mt5.TRADE_ACTION_SLTP and not request.position:
+            one = self.book.position_of(request.symbol)
+            if one is not None:
+                return changed(request, position=one.ticket)
+        return request
+
     # -- inside ------------------------------------------------------------
+
+    def _floating(self) -> dict[int, _Floats]:
+        positions = self.book.positions
+        for one in positions.values():
+            self.value(one)
+        return {
+            at: _Floats(one.sign * one.volume, one.profit + one.swap)
+            for at, one in positions.items()
+        }
 
     def _situation(self, request: TradeRequest) -> Situation:
         book, account = self.book, self.book.account
@@ -116,6 +147,7 @@ class Broker(Passage):
             netted=None if account.hedging else book.position_of(symbol),
             order=order,
             working=len(book.orders),
+            closing=0.0 if one is None or not account.hedging else self._closing(one),
             sides=self._sides(symbol),
             room=_NO_ROOM if price is None else self.room(symbol, sign, price),
             depth=float("inf") if spec is None else self.depth(spec),
@@ -131,6 +163,14 @@ class Broker(Passage):
         for order in self.book.orders.of(symbol).values():
             waiting[0 if order.type in LONG_TYPES else 1] += order.volume_current
         return Sides((held[0], held[1]), (waiting[0], waiting[1]))
+
+    def _closing(self, one: OpenPosition) -> float:
+        """Return how many lots of a position working orders are about to close."""
+        return sum(
+            order.volume_current
+            for order in self.book.orders.of(one.symbol).values()
+            if order.position_id == one.identifier and (order.type in LONG_TYPES) != (one.sign > 0)
+        )
 
     def _requoted(self, request: TradeRequest) -> bool:
         """Whether the price has moved on while the client agreed to it, as the seed draws."""
@@ -172,6 +212,7 @@ class Broker(Passage):
         asked = round(request.volume, 8)
         volume = min(asked, self.depth(spec))
         one = self.book.positions[request.position] if request.position else None
+        filling = filling_of(request, spec)
         wish = Wish(
             symbol=request.symbol,
             type=request.type,
@@ -182,10 +223,10 @@ class Broker(Passage):
             magic=request.magic,
             comment=request.comment,
             reason=reason,
-            filling=request.type_filling,
+            filling=filling,
             ticket=ticket,
             left=round(asked - volume, 8),
-            keep=request.type_filling == mt5.ORDER_FILLING_RETURN,
+            keep=filling == mt5.ORDER_FILLING_RETURN,
         )
         if one is None:
             filled = self._dealer.deal(wish, self.at_msc)
@@ -260,6 +301,23 @@ class Broker(Passage):
         price = self.price(symbol)
         assert price is not None  # noqa: S101 - checked: no price is refused with 10021
         return price
+
+
+class _Floats(NamedTuple):
+    """A position's lots (short below 0) and what floats in it, swap included."""
+
+    lots: float
+    worth: float
+
+
+def _released(before: _Floats, after: _Floats | None) -> float:
+    """Return by how much a deal changes what floats in a position; what it opened is not counted.
+
+    A part that is closed takes its part along; a reversal all.
+    """
+    if after is None or before.lots * after.lots < 0.0:
+        return -before.worth
+    return after.worth - before.worth if abs(after.lots) < abs(before.lots) else 0.0
 
 
 def _oldest(held: Iterable[OpenPosition]) -> int:

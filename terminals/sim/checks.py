@@ -16,10 +16,12 @@ from terminals.sim.rules import (
     AGREED,
     Situation,
     barred,
+    filling_of,
     fills,
     frozen,
     level,
     near,
+    on_grid,
     right_volume,
     too_dear,
     too_much,
@@ -54,6 +56,7 @@ COMMENTS: Final = {
     mt5.TRADE_RETCODE_INVALID_ORDER: "Invalid order",
     mt5.TRADE_RETCODE_POSITION_CLOSED: "Position doesn't exist",
     mt5.TRADE_RETCODE_INVALID_CLOSE_VOLUME: "Invalid close volume",
+    mt5.TRADE_RETCODE_CLOSE_ORDER_EXIST: "Close order already exists",
     mt5.TRADE_RETCODE_LONG_ONLY: "Long positions only",
     mt5.TRADE_RETCODE_SHORT_ONLY: "Short positions only",
     mt5.TRADE_RETCODE_CLOSE_ONLY: "Close only",
@@ -98,7 +101,7 @@ def _refuse_stops(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int
         return mt5.TRADE_RETCODE_MARKET_CLOSED
     if at.price is None:
         return mt5.TRADE_RETCODE_PRICE_OFF
-    if not (level(request.sl) and level(request.tp)):
+    if not (on_grid(request.sl, spec) and on_grid(request.tp, spec)):
         return mt5.TRADE_RETCODE_INVALID_STOPS
     sl, tp = spec.price(request.sl), spec.price(request.tp)
     if sl == spec.price(one.sl) and tp == spec.price(one.tp):
@@ -159,7 +162,8 @@ def _refuse_deal(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
     price = at.price.ask if request.type == mt5.ORDER_TYPE_BUY else at.price.bid
     if agreed and abs(request.price - price) > request.deviation * spec.point + EPSILON:
         return mt5.TRADE_RETCODE_REQUOTE
-    if request.type_filling == mt5.ORDER_FILLING_FOK and request.volume > at.depth + EPSILON:
+    whole = filling_of(request, spec) == mt5.ORDER_FILLING_FOK
+    if whole and request.volume > at.depth + EPSILON:
         return mt5.TRADE_RETCODE_REJECT
     return ACCEPTED
 
@@ -167,6 +171,8 @@ def _refuse_deal(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int:
 def _refuse_closing(request: TradeRequest, at: Situation, one: OpenPosition) -> int:
     if request.volume > one.volume + EPSILON:
         return mt5.TRADE_RETCODE_INVALID_CLOSE_VOLUME
+    if at.closing and at.closing + request.volume > one.volume + EPSILON:
+        return mt5.TRADE_RETCODE_CLOSE_ORDER_EXIST
     if at.account.fifo_close and at.oldest != one.ticket:
         return mt5.TRADE_RETCODE_FIFO_CLOSE
     return ACCEPTED
@@ -181,7 +187,7 @@ def _refuse_opening(request: TradeRequest, at: Situation, spec: SymbolSpec, pric
         wrong = barred(sign, spec, at)
         if wrong != ACCEPTED:
             return wrong
-    if not (level(request.sl) and level(request.tp)):
+    if not (on_grid(request.sl, spec) and on_grid(request.tp, spec)):
         return mt5.TRADE_RETCODE_INVALID_STOPS
     closing = price.bid if sign > 0 else price.ask
     sl, tp = spec.price(request.sl), spec.price(request.tp)

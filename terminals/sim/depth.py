@@ -3,7 +3,7 @@
 The best levels are the quote itself; behind them each level stands a few
 points further off and is mostly larger. Everything is a function of the
 symbol, the quote and its time: the same moment shows the same book, and
-another quote another one. A side holds what one fill takes at most (the
+another quote another one. A side adds up to what one fill takes at most (the
 symbol's `depth`), where that is limited. The book is a picture: fills follow
 the rules of docs/broker.md and do not eat it level by level.
 """
@@ -11,6 +11,8 @@ the rules of docs/broker.md and do not eat it level by level.
 from __future__ import annotations
 
 import zlib
+from itertools import accumulate, pairwise
+from math import floor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,24 +45,26 @@ def levels(spec: SymbolSpec, price: Price | None) -> tuple[Level, ...]:
 
 def _side(spec: SymbolSpec, kind: int, best: float, sign: int, seed: int) -> list[Level]:
     """Return the levels of one side, the best one first, which always has some volume."""
-    weights, prices = [], []
-    points = 0
-    for rank in range(spec.book_levels):
-        seed = _mix(seed)
-        weights.append((1 + rank) * (50 + seed % 100))
-        away = spec.price(best + sign * points * spec.point)
-        prices.append(max(away, spec.point))
-        points += 1 + (seed >> 32) % 3
-    step = spec.volume_step
     total = spec.depth or UNLIMITED * spec.volume_min
-    scale = total / sum(weights)
-    out: list[Level] = []
-    for price, weight in zip(prices, weights, strict=True):
-        if out and price == out[-1].price:
+    steps = max(1, floor(total / spec.volume_step + 1e-6))
+    weights: list[int] = []
+    prices: list[float] = []
+    points = 0
+    for rank in range(min(spec.book_levels, steps)):
+        seed = _mix(seed)
+        price = max(spec.price(best + sign * points * spec.point), spec.point)
+        if prices and price == prices[-1]:
             break  # a price of nearly nothing has no room below it
-        volume = max(step, round(weight * scale / step) * step)
-        out.append(Level(kind, price, round(volume, 8)))
-    return out
+        prices.append(price)
+        weights.append((1 + rank) * (50 + seed % 100))
+        points += 1 + (seed >> 32) % 3
+    # Each level has a step, the rest goes by weight; rounded as a sum, so that it is all there.
+    spare = steps - len(prices)
+    bounds = [round(spare * upto / sum(weights)) for upto in accumulate(weights, initial=0)]
+    return [
+        Level(kind, price, round((1 + after - before) * spec.volume_step, 8))
+        for price, (before, after) in zip(prices, pairwise(bounds), strict=True)
+    ]
 
 
 def _mix(value: int) -> int:

@@ -183,11 +183,18 @@ class Desk(Valuation):
         self._waits_since = dict.fromkeys(self.book.orders, self.at_msc)
 
     def finish(self, order: TradeOrder, state: int, at_msc: int | None = None) -> None:
-        """Take a working order from the book into history, with what is left of it."""
+        """Take a working order from the book into history, with what is left of it.
+
+        `price_current` is that of this moment: nothing is filled by this.
+        """
         at = self.at_msc if at_msc is None else at_msc
         self.book.orders.pop(order.ticket, None)
         self._waits_since.pop(order.ticket, None)
         done = changed(order, state=state, time_done=at // 1000, time_done_msc=at)
+        price = self.price(order.symbol)
+        if price is not None:
+            now = price.ask if order.type in LONG_TYPES else price.bid
+            done = changed(done, price_current=now)
         self.book.past_orders.append(done)
         self.book.changed(order.symbol)
         if state in _TOLD:

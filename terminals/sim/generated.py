@@ -61,6 +61,7 @@ class GeneratedMarket:
         self.end_msc: int | None = None
         self._walks: dict[str, Walk] = {}
         self._anchors: dict[str, float] = {}
+        self._seen_msc = self.start_msc  # how far the market has been played
 
     @classmethod
     def under(cls, conditions: Conditions, *, seed: int = 1, start: float) -> GeneratedMarket:
@@ -87,10 +88,12 @@ class GeneratedMarket:
         self.start_msc = at_msc
         self._anchors = dict(prices)
         self._walks = {}
+        self._seen_msc = at_msc
         return at_msc
 
     def play(self, upto_msc: int) -> None:
         """Let go of ticks that are older than a day of open market."""
+        self._seen_msc = upto_msc
         for walk in self._walks.values():
             walk.forget(upto_msc)
 
@@ -129,5 +132,6 @@ class GeneratedMarket:
                 hours=self._hours[symbol],
                 lively=self._sessions,
             )
+            walk.forget(self._seen_msc)  # a symbol that is looked at late
             self._walks[symbol] = walk
         return walk

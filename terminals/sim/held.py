@@ -116,7 +116,7 @@ class Index(Generic[T]):
     """The rows of a growing list by a number; catches up when it is asked."""
 
     def __init__(self, rows: list[T], key: Callable[[T], int]) -> None:
-        """Watch a list; rows with number 0 are not kept."""
+        """Watch a list. Rows that belong to nothing have number 0, and are found by it."""
         self._rows = rows
         self._key = key
         self.forget()
@@ -132,8 +132,6 @@ class Index(Generic[T]):
         if len(rows) < self._seen:
             self.forget()
         for row in rows[self._seen :]:
-            key = self._key(row)
-            if key:
-                self._found.setdefault(key, []).append(row)
+            self._found.setdefault(self._key(row), []).append(row)
         self._seen = len(rows)
         return tuple(self._found.get(number, ()))

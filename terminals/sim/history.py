@@ -31,7 +31,6 @@ Rows: TypeAlias = npt.NDArray[np.void]
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
 QUOTE_FLAGS: Final = 2 | 4  # TICK_FLAG_BID, TICK_FLAG_ASK
-TRADE_FLAGS: Final = 8 | 16  # TICK_FLAG_LAST, TICK_FLAG_VOLUME
 NO_ROWS: Final = np.zeros(0, dtype=RATES)
 
 
@@ -49,7 +48,7 @@ def rows_of_ticks(ticks: Ticks, opened: npt.NDArray[np.int64], point: float) -> 
     out["tick_volume"] = lasts - firsts + 1
     out["spread"] = np.round((ticks.ask[lasts] - ticks.bid[lasts]) / point)
     if ticks.trades is not None:
-        traded = np.where(ticks.trades.flags & TRADE_FLAGS, ticks.trades.volume, 0.0)
+        traded = np.where(ticks.trades.made, ticks.trades.volume, 0.0)
         out["real_volume"] = np.add.reduceat(traded, firsts)
     return out
 

@@ -16,7 +16,7 @@ from defence.errors import Invalid
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import History
 from terminals.sim.prices import Series, load_prices
-from terminals.sim.quotes import Cursor, Price, Prices, Ticks, Trades
+from terminals.sim.quotes import Cursor, Price, Prices, Ticks, Trades, carried
 from terminals.sim.symbols import SymbolSpec
 
 __all__ = ["Market", "Price", "Prices", "RecordedMarket", "Ticks", "Trades"]
@@ -26,7 +26,7 @@ QUIET_MS: Final = 30 * 60_000
 
 
 class Market(Protocol):
-    """Where the simulated broker takes its prices from. One broker a market."""
+    """Where the simulated broker takes its prices from; all its accounts share one market."""
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Market(Protocol):
         """
 
     def play(self, upto_msc: int) -> None:
-        """Note that the broker has seen everything up to this time; older ticks may go."""
+        """Note that every account has seen everything up to this time; older ticks may go."""
 
     def ticks(self, symbol: str, after_msc: int, upto_msc: int) -> Ticks:
         """Return the ticks with `after_msc < time <= upto_msc`."""
@@ -171,4 +171,5 @@ def _ticks_of(one: Series) -> Ticks:
     trades = None
     if one.last is not None and one.volume is not None and one.flags is not None:
         trades = Trades(one.last, one.volume, one.flags)
+        trades = trades._replace(volume=carried(trades.volume, trades.made))
     return Ticks(one.time_msc, one.bid, one.ask, trades)

@@ -19,9 +19,11 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Rate: TypeAlias = Callable[[str], float]  # account money for one unit of a currency
 
 # Halves go away from zero; what is below a half by that little of the last place counts as one.
-_HALF: Final = 0.5 + 1e-4
+# Odd numbers: an amount of few decimals that lay on the edge itself would be decided by a double's
+# error after all.
+_HALF: Final = 0.5 + 0.9555555e-4
 _LEVEL_ERROR: Final = 1e-9  # percent; two amounts in cents differ by more, or not at all
-_HALF_OF_PRICE: Final = 0.5 + 1e-2  # of the 8th decimal: a double of some 1e5 knows no more
+_HALF_OF_PRICE: Final = 0.5 + 0.9555555e-2  # of the 8th decimal: a double of some 1e5 knows no more
 _LEVERAGED: Final = (mt5.SYMBOL_CALC_MODE_FOREX, mt5.SYMBOL_CALC_MODE_CFDLEVERAGE)
 _FUTURES: Final = (mt5.SYMBOL_CALC_MODE_FUTURES, mt5.SYMBOL_CALC_MODE_EXCH_FUTURES)
 
@@ -81,9 +83,12 @@ def margin_of_lot(
     if spec.calc_mode in _FUTURES:
         return spec.margin_initial * rate(spec.base)
     divisor = leverage if spec.calc_mode in _LEVERAGED else 1
-    if spec.calc_mode == mt5.SYMBOL_CALC_MODE_FOREX and spec.base == currency:
-        return spec.contract_size * spec.margin_rate / divisor
-    return spec.contract_size * price * rate(spec.profit) * spec.margin_rate / divisor
+    each = spec.contract_size * spec.margin_rate / divisor
+    if spec.calc_mode != mt5.SYMBOL_CALC_MODE_FOREX:
+        return each * price * rate(spec.profit)
+    # It arises in the base currency. Where the pair itself converts that into the account's,
+    # the deal's price does.
+    return each * (price if spec.profit == currency else rate(spec.base))
 
 
 def weekday_before(wall_msc: int) -> int:

@@ -40,7 +40,10 @@ class Passage(Desk):
         self._gates: dict[str, tuple[tuple[int, int, int, int], Gates]] = {}
 
     def advance_to(self, at_msc: int) -> None:
-        """Let the market run on to a time and do what happens until then."""
+        """Live on to a market time and do what happens until then.
+
+        The market is not told (`Market.play`): other accounts may still have to see those ticks.
+        """
         if at_msc <= self.at_msc:
             return
         while (due := self._next_due()) is not None and due <= at_msc:
@@ -49,7 +52,6 @@ class Passage(Desk):
                 self._roll_over(due)
             self._expire(due)
         self._run(at_msc)
-        self.market.play(at_msc)
 
     def pin(self, symbol: str, bid: float, ask: float) -> None:
         """Hold a quote until `unpin`, and let it trigger what it reaches."""

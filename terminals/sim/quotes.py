@@ -10,16 +10,34 @@ import numpy.typing as npt
 from terminals import constants as mt5
 
 FOREVER: Final = 1 << 62  # a market time that never comes
+TRADE_FLAGS: Final = mt5.TICK_FLAG_LAST | mt5.TICK_FLAG_VOLUME  # a tick that is (also) a trade
 Millis: TypeAlias = npt.NDArray[np.int64]
 Prices: TypeAlias = npt.NDArray[np.float64]
 
 
 class Trades(NamedTuple):
-    """What an exchange reports with each tick: last price, its volume, TICK_FLAG_* of changes."""
+    """What an exchange reports with each tick: last price, its volume, TICK_FLAG_* of changes.
+
+    A tick that only quotes repeats price and volume of the newest trade: volumes are to be summed
+    over the ticks that `made` tells.
+    """
 
     last: Prices
     volume: Prices
     flags: npt.NDArray[np.uint32]
+
+    @property
+    def made(self) -> npt.NDArray[np.bool_]:
+        """Which ticks are trades."""
+        made: npt.NDArray[np.bool_] = (self.flags & TRADE_FLAGS) != 0
+        return made
+
+
+def carried(values: Prices, new: npt.NDArray[np.bool_], before: float | Prices = 0.0) -> Prices:
+    """Return for each place the newest value that is new there or earlier; `before` at first."""
+    newest = np.maximum.accumulate(np.where(new, np.arange(len(new)), -1))
+    out: Prices = np.where(newest >= 0, values[newest], before)
+    return out
 
 
 class Ticks(NamedTuple):

@@ -28,12 +28,12 @@ from terminals.sim.history import (
     QUARTER_MS,
     QUOTE_FLAGS,
     RATES,
-    TRADE_FLAGS,
     Rows,
     rows_of_rows,
     rows_of_ticks,
 )
 from terminals.sim.market import Market
+from terminals.sim.quotes import TRADE_FLAGS
 from terminals.sim.zone import DAY_MS, HOUR_MS, BrokerZone
 
 __all__ = [
@@ -328,7 +328,7 @@ class Day(NamedTuple):
     bid_low: float
     ask_high: float
     ask_low: float
-    last_high: float
+    last_high: float  # of the day's trades; 0 without any
     last_low: float
     ticks: int
     volume: float  # of trades
@@ -354,7 +354,10 @@ def day_of(market: Market, symbol: str, at_msc: int, zone: BrokerZone) -> Day | 
     if not len(day.time_msc):
         return None  # a quote whose tick is no longer kept
     before = market.price(symbol, begin - 1)
-    trades = day.trades
+    last, volume = np.zeros(0), np.zeros(0)
+    if day.trades is not None:
+        # What a quote repeats may be a trade of the day before.
+        last, volume = day.trades.last[day.trades.made], day.trades.volume[day.trades.made]
     return Day(
         begin_msc=begin,
         open=float(day.bid[0]),
@@ -362,9 +365,9 @@ def day_of(market: Market, symbol: str, at_msc: int, zone: BrokerZone) -> Day | 
         bid_low=float(day.bid.min()),
         ask_high=float(day.ask.max()),
         ask_low=float(day.ask.min()),
-        last_high=0.0 if trades is None else float(trades.last.max()),
-        last_low=0.0 if trades is None else float(trades.last.min()),
+        last_high=float(last.max()) if len(last) else 0.0,
+        last_low=float(last.min()) if len(last) else 0.0,
         ticks=len(day.time_msc),
-        volume=0.0 if trades is None else float(trades.volume.sum()),
+        volume=float(volume.sum()),
         before=0.0 if before is None else before.bid,
     )

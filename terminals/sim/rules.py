@@ -16,11 +16,15 @@ from terminals.sim.market import Price
 from terminals.sim.money import cents
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.working import LONG_TYPES
-from terminals.structs import TradeOrder
+from terminals.structs import TradeOrder, TradeRequest
 
 ACCEPTED: Final = 0
 # Where the client names the price that he accepts.
 AGREED: Final = (mt5.SYMBOL_TRADE_EXECUTION_REQUEST, mt5.SYMBOL_TRADE_EXECUTION_INSTANT)
+
+
+_FILLINGS: Final = (mt5.ORDER_FILLING_FOK, mt5.ORDER_FILLING_IOC, mt5.ORDER_FILLING_RETURN)
+_OFF_GRID: Final = 1e-9  # of a price: what sums of doubles may be beside the grid
 
 
 class Sides(NamedTuple):
@@ -56,6 +60,7 @@ class Situation:
     netted: OpenPosition | None  # on a netting account, the symbol's position
     order: TradeOrder | None  # the working order the request names
     working: int  # how many orders work
+    closing: float  # lots that working orders are about to close of the position
     sides: Sides
     room: Room
     depth: float  # lots that the market takes at one time; inf is any number
@@ -133,6 +138,16 @@ def level(value: float) -> bool:
     return math.isfinite(value) and value >= 0.0
 
 
+def on_grid(value: float, spec: SymbolSpec) -> bool:
+    """Whether a number can be a price that is written with the symbol's digits; 0 is none."""
+    return level(value) and abs(value - spec.price(value)) <= _OFF_GRID * max(1.0, value)
+
+
+def filling_of(request: TradeRequest, spec: SymbolSpec) -> int:
+    """Return how a market order is filled: at an agreed price, whole or not at all."""
+    return mt5.ORDER_FILLING_FOK if spec.execution in AGREED else request.type_filling
+
+
 def right_volume(volume: float, spec: SymbolSpec) -> bool:
     """Whether a volume is within the symbol's limits and on its steps."""
     if not math.isfinite(volume):
@@ -144,7 +159,9 @@ def right_volume(volume: float, spec: SymbolSpec) -> bool:
 
 
 def fills(filling: int, spec: SymbolSpec, *, waits: bool) -> bool:
-    """Whether the symbol's mask allows the enum; `waits`: the order is a pending one."""
+    """Whether symbol and execution allow the enum; `waits`: the order is a pending one."""
+    if spec.execution in AGREED and not waits:
+        return filling in _FILLINGS  # it means nothing: the whole volume or none is filled
     if filling == mt5.ORDER_FILLING_FOK:
         return bool(spec.filling_mode & mt5.SYMBOL_FILLING_FOK)
     if filling == mt5.ORDER_FILLING_IOC:

@@ -114,13 +114,15 @@ class Sending(Asking):
         raw = dict(request[0]) if request else dict(fields)
         echo = TradeRequest(**asked.unnamed[0])
 
-        def answer(retcode: int, done: Executed | None = None) -> OrderSendResult:
+        def answer(
+            retcode: int, done: Executed | None = None, symbol: str = echo.symbol
+        ) -> OrderSendResult:
             filled = NOTHING if done is None else done.filled
             quoted = retcode == mt5.TRADE_RETCODE_REQUOTE or (
                 retcode in _EXECUTED and echo.action in _QUOTED
             )
-            named = echo.symbol in self.market.specs  # a close-by need not name its symbol
-            price = self._broker.price(echo.symbol) if quoted and named else None
+            named = symbol in self.market.specs  # a close-by need not name its symbol
+            price = self._broker.price(symbol) if quoted and named else None
             if retcode not in _HERE:
                 self._requests += 1
             return OrderSendResult(
@@ -138,10 +140,10 @@ class Sending(Asking):
 
         def work() -> OrderSendResult:
             barred = self._barred()
-            inside = self._inside(echo)
+            inside = self._broker.completed(self._inside(echo))
             done = Executed(barred, NOTHING) if barred else self._execute(inside)
             self._sent.append({**raw, "retcode": done.retcode})
-            return answer(done.retcode, done)
+            return answer(done.retcode, done, inside.symbol)
 
         return self._call("order_send", work, None, permit=permit, answer=answer)
 

@@ -22,6 +22,8 @@ CATCH_UP_S: Final = 300.0  # for how long the market runs on while nobody is the
 # The file says how far the market was. One that dies without a word must not go back by more than
 # it catches up, so the file is never older than this, in seconds of the caller's clock.
 REWRITE_S: Final = 60.0
+# So far all accounts are taken before any goes on: what a leap makes the market remember at once.
+STRIDE_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class SimulatedServer:
         self._broker = self._begin(loaded)
         self._home = self._broker
         self._brokers = {self._key(self._broker): self._broker}
+        self._passed_msc = self._broker.at_msc  # every account has seen all until then
         if loaded is None and setup.demo:
             open_demo(self._broker)
         self._save_first()
@@ -73,6 +76,13 @@ class SimulatedServer:
         """Market time that the broker has reached, in epoch seconds."""
         with self._lock:
             return self._broker.at_msc / 1000.0
+
+    @property
+    def account(self) -> tuple[int, str]:
+        """Login and server of the account that it begins with; any password does."""
+        with self._lock:
+            account = self._home.book.account
+            return account.login, account.server
 
     @property
     def over(self) -> bool:
@@ -94,10 +104,23 @@ class SimulatedServer:
         self._save()
 
     def _pass_time(self, upto_msc: int) -> None:
-        """Let the brokers go on to a market time; without a connection what is seen stands."""
-        if self._connected:
-            for broker in self._brokers.values():
-                broker.advance_to(upto_msc)
+        """Let the brokers go on to a market time; without a connection what is seen stands.
+
+        The market lets go of ticks only when every account has seen them.
+        """
+        if not self._connected:
+            return
+        brokers = self._brokers.values()
+        while self._passed_msc < upto_msc:
+            at = upto_msc
+            # A recording is in memory anyhow, and who has nothing open looks at no tick.
+            made = self.market.end_msc is None
+            if made and any(one.book.positions or one.book.orders for one in brokers):
+                at = min(self._passed_msc + STRIDE_MS, upto_msc)
+            for broker in brokers:
+                broker.advance_to(at)
+            self._passed_msc = at
+            self.market.play(at)
 
     def _begin(self, loaded: Loaded | None) -> Broker:
         """Start market and clock, and put the file's content into a book."""

@@ -84,11 +84,6 @@ class SymbolSpec:
     book_levels: int = 10  # of depth of market, each side; 0 is none
 
     @property
-    def always_open(self) -> bool:
-        """Whether it trades at weekends too, as cryptocurrencies do."""
-        return self.week is None
-
-    @property
     def exchange(self) -> bool:
         """Whether it is traded at an exchange: ticks have a last price and a volume."""
         return self.calc_mode >= EXCHANGE_MODES

@@ -120,28 +120,31 @@ class SimulatedTerminal(Looking, Histories, Charts, Sending):
         given = {"password": None, "server": None, **asked.named}
 
         def work() -> bool:
-            login, server, before = given["login"], given["server"], self._broker
-            for account in self._brokers:
-                if account[0] == login and server in (None, "", account[1]):
-                    self._broker = self._brokers[account]
-                    break
-            try:
-                self._authorise(login, given["password"], server)
-            except FailError:
-                self._broker = before
-                raise
+            self._authorise(given["login"], given["password"], given["server"])
             return True
 
         return self._call("login", work, False)
 
     def _authorise(self, login: int, password: object, server: object) -> None:
-        if self._credentials is not None:
-            if (login, password, server) != self._credentials:
-                raise FailError(UNAUTHORISED)
-            return
-        account = self._broker.book.account
-        if login != account.login or server not in (None, "", account.server):
+        """Go to an account that this terminal has had, the present one first; else change nothing.
+
+        Where there are credentials, no others will do.
+        """
+        known = (self._broker, *self._brokers.values())
+        fitting = (
+            broker
+            for broker in known
+            if broker.book.account.login == login
+            and server in (None, "", broker.book.account.server)
+        )
+        found = next(fitting, None)
+        if self._credentials is None:
+            refused = found is None
+        else:
+            refused = (login, password, server) != self._credentials
+        if refused:
             raise FailError(UNAUTHORISED)
+        self._broker = found or self._broker
 
     def shutdown(self) -> bool:
         """Disconnect; the broker goes on."""

@@ -14,6 +14,7 @@ from terminals.sim.lines import Line, plain_row
 from terminals.sim.market import Market, Price
 from terminals.sim.money import Money, cents, margin_of_lot
 from terminals.sim.symbols import SymbolSpec, conversion, known_symbol
+from terminals.sim.working import PENDING_TYPES
 from terminals.sim.zone import BrokerZone
 from terminals.structs import TradePosition
 
@@ -91,16 +92,20 @@ class Valuation:
     def calc_margin(self, action: int, symbol: str, volume: float, price: float) -> float | None:
         """Return the margin of a deal by itself; None for an unknown symbol or type, or no sum.
 
-        `action` is ORDER_TYPE_BUY or ORDER_TYPE_SELL; what is open already means nothing.
+        `action` is a market or a pending type, one as good as the other: as if it were dealt at
+        `price` now. What is open already means nothing.
         """
-        if symbol not in self.market.specs or action not in _SIDES:
+        if symbol not in self.market.specs or action not in (*_SIDES, *PENDING_TYPES):
             return None
         return _plain(volume * self.lot_margin(symbol, price))
 
     def calc_profit(
         self, action: int, symbol: str, volume: float, price_open: float, price_close: float
     ) -> float | None:
-        """Return the profit of a deal that opens and one that closes; None as `calc_margin`."""
+        """Return the profit of a deal that opens and one that closes; None as `calc_margin`.
+
+        `action` is ORDER_TYPE_BUY or ORDER_TYPE_SELL.
+        """
         spec = self.market.specs.get(symbol)
         if spec is None or action not in _SIDES:
             return None

@@ -114,7 +114,7 @@ def symbol_struct(broker: Broker, symbol: str, zone: BrokerZone) -> SymbolInfo:
     return SymbolInfo(
         select=shown,
         visible=shown,
-        chart_mode=mt5.SYMBOL_CHART_MODE_LAST if spec.exchange else mt5.SYMBOL_CHART_MODE_BID,
+        chart_mode=mt5.SYMBOL_CHART_MODE_BID,  # an exchange's symbols too
         time=zone.to_wall_msc(price.time_msc) // 1000 if price.time_msc else 0,
         digits=spec.digits,
         spread=round((price.ask - price.bid) / spec.point),

@@ -13,7 +13,7 @@ from terminals.sim.rules import (
     barred,
     fills,
     frozen,
-    level,
+    on_grid,
     right_volume,
     too_much,
     wrong_levels,
@@ -77,7 +77,7 @@ def refuse_modify(request: TradeRequest, at: Situation, spec: SymbolSpec) -> int
 
 
 def prices_of(request: TradeRequest, spec: SymbolSpec) -> tuple[float, float, float, float]:
-    """Return price, stop limit price, stop loss and take profit on the symbol's grid."""
+    """Return price, stop limit price, stop loss and take profit, exactly on the symbol's grid."""
     price, stoplimit = spec.price(request.price), spec.price(request.stoplimit)
     return price, stoplimit, spec.price(request.sl), spec.price(request.tp)
 
@@ -88,7 +88,7 @@ def _lives(request: TradeRequest, at: Situation) -> bool:
 
 
 def _wrong_prices(request: TradeRequest, kind: int, now: Price, spec: SymbolSpec) -> int:
-    if not (level(request.price) and level(request.stoplimit)):
+    if not (on_grid(request.price, spec) and on_grid(request.stoplimit, spec)):
         return mt5.TRADE_RETCODE_INVALID_PRICE
     price, stoplimit = spec.price(request.price), spec.price(request.stoplimit)
     sign = 1 if kind in LONG_TYPES else -1
@@ -98,7 +98,7 @@ def _wrong_prices(request: TradeRequest, kind: int, now: Price, spec: SymbolSpec
         return mt5.TRADE_RETCODE_INVALID_PRICE
     if kind in LIMIT_OF and (stoplimit == 0.0 or (stoplimit - price) * sign > EPSILON):
         return mt5.TRADE_RETCODE_INVALID_PRICE
-    if not (level(request.sl) and level(request.tp)):
+    if not (on_grid(request.sl, spec) and on_grid(request.tp, spec)):
         return mt5.TRADE_RETCODE_INVALID_STOPS
     sl, tp = spec.price(request.sl), spec.price(request.tp)
     return wrong_levels(sl, tp, sign, stoplimit if kind in LIMIT_OF else price, spec)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from terminals.sim.history import QUOTE_FLAGS, History
 from terminals.sim.past import MINUTES_MS, Past
-from terminals.sim.quotes import Cursor, Millis, Prices, Ticks, Trades
+from terminals.sim.quotes import Cursor, Millis, Prices, Ticks, Trades, carried
 from terminals.sim.sessions import DAY_MINUTES, MINUTE_MS, Hours
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.zone import DAY_MS, BrokerZone
@@ -84,7 +84,7 @@ class Walk:
         self._log_price = 0.0
         self._drift = 0.0  # of a trend, in log price a second
         self._middle: float | None = None  # of a range, a log price
-        self._last = 0.0  # price of the last trade
+        self._last = self._lots = 0.0  # price and volume of the last trade
         self._chunk = 0
         chunks = self._chunks_before(start_msc)
         self._next_msc = start_msc - chunks * CHUNK_MS
@@ -98,20 +98,26 @@ class Walk:
         self._cursor = Cursor(self._room.cut(0, 0))
         self._append([one._replace(log=one.log + shift) for one in made if one is not None])
         self._history: History | None = None
+        self._seen_msc = start_msc  # ticks from before may go
 
     def upto(self, at_msc: int) -> Cursor:
         """Return all kept ticks, having made those up to a time at least."""
-        if self._next_msc <= at_msc:
-            made = []
-            while self._next_msc <= at_msc:
+        while self._next_msc <= at_msc:
+            made: list[_Chunk] = []
+            while self._next_msc <= at_msc and len(made) < HISTORY_CHUNKS:
                 chunk = self._make()
                 if chunk is not None:
                     made.append(chunk)
             self._append(made)
+            self.forget(self._seen_msc)  # after a leap, day by day: never all of it at once
         return self._cursor
 
     def forget(self, before_msc: int) -> None:
-        """Let go of old ticks, rarely and many at a time; the newest day of them stays."""
+        """Let go of old ticks, rarely and many at a time; the newest day of them stays.
+
+        What is older and not made yet is let go of as it is made; its bars stay.
+        """
+        self._seen_msc = before_msc
         old = self._cursor.count(before_msc) - KEEP_TICKS
         if old <= KEEP_TICKS:
             return
@@ -258,19 +264,18 @@ class Walk:
 
     def _told(self, bid: Prices, ask: Prices, traded: Prices) -> Trades:
         """Return what the exchange reports: sellers meet the bid, buyers the ask."""
-        at = np.flatnonzero(traded)
-        prices = np.where(traded > 0.0, ask, bid)
-        newest = np.maximum.accumulate(np.where(traded != 0.0, np.arange(len(traded)), -1))
-        last = np.where(newest >= 0, prices[newest], self._last or bid[:1])
+        at, made = np.flatnonzero(traded), traded != 0.0
+        last = carried(np.where(traded > 0.0, ask, bid), made, self._last or bid[:1])
+        volume = carried(np.abs(traded), made, self._lots)
         if len(at):
-            self._last = float(prices[at[-1]])
+            self._last, self._lots = last.item(-1), volume.item(-1)
         data, size = self._cursor.data, self._size
         before = (data.bid[-1:], data.ask[-1:]) if size else (bid[:1] - 1, ask[:1] - 1)
         flags = (np.diff(bid, prepend=before[0]) != 0) * np.uint32(2)
         flags |= (np.diff(ask, prepend=before[1]) != 0) * np.uint32(4)
         flags[at] |= np.where(traded[at] > 0.0, 8 | 16 | 32, 8 | 16 | 64).astype(np.uint32)
         flags[flags == 0] = QUOTE_FLAGS  # a quote that was only said again
-        return Trades(last, np.abs(traded), flags)
+        return Trades(last, volume, flags)
 
     def _put(self, new: Ticks) -> None:
         """Add ticks behind the others. What was given out stays as it was."""

@@ -52,18 +52,22 @@ def reached(order: TradeOrder, bid: float, ask: float) -> bool:
 
 
 def expiration_of(type_time: int, given: int, at_msc: int, zone: BrokerZone) -> int:
-    """Return an order's `time_expiration` (UTC seconds) from what the request gave at a time."""
+    """Return an order's `time_expiration` (UTC seconds) from what the request gave at a time.
+
+    That of a day is where the day begins: so a live account's orders show it
+    (one broker's, published: set up at 11:06 of the wall, expiring at 00:00).
+    """
     if type_time == mt5.ORDER_TIME_GTC:
         return 0  # whatever was given: it means nothing, and may be no time at all
     if type_time == mt5.ORDER_TIME_DAY:
-        return zone.next_midnight(at_msc) // 1000
+        return zone.midnight(at_msc) // 1000
     return given
 
 
 def due_of(type_time: int, expiration: int, zone: BrokerZone) -> int | None:
     """Return when an order's life is over (UTC ms); None is never. `expiration`: UTC seconds."""
-    if type_time in (mt5.ORDER_TIME_DAY, mt5.ORDER_TIME_SPECIFIED):
+    if type_time == mt5.ORDER_TIME_SPECIFIED:
         return expiration * 1000
-    if type_time == mt5.ORDER_TIME_SPECIFIED_DAY:
+    if type_time in (mt5.ORDER_TIME_DAY, mt5.ORDER_TIME_SPECIFIED_DAY):
         return zone.next_midnight(expiration * 1000)
     return None

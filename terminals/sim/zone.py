@@ -99,6 +99,13 @@ class BrokerZone:
         each: npt.NDArray[np.int64] = utc_msc + self._offset_array[numbers]
         return each
 
+    def midnight(self, utc_msc: int) -> int:
+        """Return the newest moment, this one at most, at which the wall turned to 00:00."""
+        day = self.to_wall_msc(utc_msc) // DAY_MS + 1  # set back over midnight, it turned before
+        while (found := self.to_utc_msc(day * DAY_MS)) > utc_msc:
+            day -= 1
+        return found
+
     def next_midnight(self, utc_msc: int) -> int:
         """Return the next moment, after this one, at which the wall turns to 00:00.
 

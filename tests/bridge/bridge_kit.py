@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,19 @@ class Bridges:
         made = self.terminal(server.place, **options)
         assert made.initialize(), made.last_error()
         return made
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """End the terminals that a test makes, and take its hands out of the servers."""
+        before = len(self._made)
+        try:
+            yield
+        finally:
+            for one in self._made[before:]:
+                one.close()
+            del self._made[before:]
+            for server in self._servers:
+                server.let_go()
 
     def log(self, level: str, text: str) -> None:
         """Keep what was logged."""

@@ -32,6 +32,16 @@ else:
         yield made
         made.close()
 
+    @pytest.fixture(autouse=True)
+    def visit(request: pytest.FixtureRequest) -> Iterator[None]:
+        """Leave nothing of a test open in what the module shares."""
+        if "shared" not in request.fixturenames:
+            yield
+            return
+        made: Bridges = request.getfixturevalue("shared")
+        with made.visit():
+            yield
+
     @pytest.fixture(scope="module")
     def server(shared: Bridges) -> Server:
         """One server for a whole module."""

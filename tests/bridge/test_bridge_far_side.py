@@ -90,7 +90,7 @@ def test_it_is_run_in_a_bare_namespace() -> None:
 
 # -- answers
 
-NUMBERS = st.integers() | st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-(2**63), 2**63 - 1)
 COLUMNS = st.sampled_from(
     [
         NUMBERS,
@@ -326,6 +326,9 @@ def packed_head(told: Any, rest: bytes = b"") -> bytes:
         (["row", None, []], b"x"),
         (["row", None], b""),
         (["plain", 1], b"x"),
+        (["plain", 2**64], b""),
+        (["row", None, [10**400]], b""),
+        (["rows", None, 1, [[-(2**63) - 1]]], b""),
         (["array", [["a", "O"]]], bytes(8)),
         (["array", [["a", "<i8"]]], bytes(7)),
         (["array", [["a", "nonsense"]]], bytes(8)),
@@ -339,6 +342,11 @@ def packed_head(told: Any, rest: bytes = b"") -> bytes:
 def test_each_part_of_an_answer_is_checked(told: Any, rest: bytes) -> None:
     with pytest.raises(Invalid):
         unpacked(packed_head(told, rest))
+
+
+def test_a_whole_number_of_64_bits_is_none_too_large() -> None:
+    numbers = (2**64 - 1, -(2**63), 10**18, -(10**17))
+    assert unpacked(packed_head(["plain", numbers])).value == numbers
 
 
 def test_deep_nesting_and_long_numbers_are_damage() -> None:

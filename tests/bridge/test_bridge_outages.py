@@ -16,6 +16,10 @@ from typing import Any
 import pytest
 from bridge_kit import LONG, Bridges, InCall, Server, free_port, until
 
+from console.deep.probe import Probe
+from console.deep.reading import connect
+from console.look_at_terminal import check_terminal
+from supervisors.settings import Settings
 from terminals.bridge.connection import Connection
 from terminals.bridge.place import Place
 
@@ -164,6 +168,29 @@ def test_a_connection_that_never_comes_is_given_up(
     server.spoil("initialize", "before", "hang")
     until(lambda: not terminal.initialize() and terminal.last_error()[0] == UNKNOWN)
     assert terminal.initialize(), "a fresh one, at once"
+
+
+@pytest.fixture
+def busy() -> Iterator[Place]:
+    """Yield a place where connections are taken, and nobody says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Place(port=listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_doctor_waits_for_a_slow_start_as_a_guard_does(
+    bridges: Bridges, busy: Place, deep: bool
+) -> None:
+    terminal = bridges.terminal(busy, call_timeout=0.1, connect_timeout=0.4)
+    began = time.monotonic()
+    if deep:
+        assert not connect(Probe(terminal), None)
+    else:
+        settings = Settings(terminal="bridge", login=5, server="S")
+        check = check_terminal(settings, LONG, lambda: terminal)
+        assert "bridge does not connect" in check.text
+    assert time.monotonic() - began > 0.35
+    assert not terminal.connecting
 
 
 def test_a_server_that_dies_while_it_connects(bridges: Bridges, mortal: Server) -> None:

@@ -69,6 +69,10 @@ def aiomql(test: str) -> str:
     )
 
 
+PROGRAMMING: Final = (
+    "MQL5 Programming for Traders (https://www.mql5.com/en/book), Advanced language tools, Python, "
+    '"Reading the history of orders and deals": published output'
+)
 REQUEST_PARSER: Final = part("reading of a trade request", 0x1800093C0)
 NUMBERS: Final = part("conversion of a number", 0x1800079B0)
 DATES: Final = part("conversion of a date", 0x180007640)

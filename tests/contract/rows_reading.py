@@ -14,6 +14,7 @@ from contract_kit import (
     NOT_FOUND,
     SUCCESS,
     UNNAMED,
+    Module,
     Row,
     a,
     answers,
@@ -22,7 +23,7 @@ from contract_kit import (
     rows_of,
     wrong,
 )
-from contract_sources import DATES, FAILURE_TEXTS, GROUPS, aiomql, code, docs
+from contract_sources import DATES, FAILURE_TEXTS, GROUPS, PROGRAMMING, aiomql, code, docs
 
 FIRST: Final = (-2, "Invalid 1st unnamed argument")
 SYMBOLS: Final = (
@@ -254,9 +255,31 @@ def _of_past(name: str) -> tuple[Row, ...]:
     )
 
 
+def _cancelled(m: Module) -> object:
+    order = m.order_send(
+        {"action": 5, "symbol": "EURUSD", "volume": 0.1, "type": 2, "price": 1.0}
+    ).order
+    m.order_send({"action": 8, "order": order})
+    return [(one.ticket == order, one.state) for one in m.history_orders_get(position=0)]
+
+
 PAST: Final = (
     *_of_past("history_orders_get"),
     *_of_past("history_deals_get"),
+    answers(
+        "a cancelled order is one of position 0",
+        _cancelled,
+        [(True, 2)],
+        PROGRAMMING,
+        "holding",
+    ),
+    answers(
+        "money paid in has no symbol, and fits * and what is not excluded",
+        lambda m: [d.type for d in m.history_deals_get(0, _now(m), group="*,!*EUR*,!*GBP*")],
+        [2],
+        PROGRAMMING,
+        "holding",
+    ),
     answers(
         "a deal's own ticket is none that history_deals_get knows",
         lambda m: m.history_deals_get(ticket=m.history_deals_get(position=_ticket(m))[0].ticket),

@@ -19,11 +19,15 @@ def market() -> GeneratedMarket:
     return GeneratedMarket(7, START, ("EURUSD", "USDJPY"))
 
 
-@pytest.fixture
-def terminal(market: GeneratedMarket) -> SimulatedTerminal:
-    made = SimulatedTerminal(market=market, now=lambda: START)
+def connected(market: GeneratedMarket, **options: Any) -> SimulatedTerminal:
+    made = SimulatedTerminal(market=market, now=lambda: START, **options)
     assert made.initialize()
     return made
+
+
+@pytest.fixture
+def terminal(market: GeneratedMarket) -> SimulatedTerminal:
+    return connected(market)
 
 
 @pytest.fixture
@@ -165,3 +169,44 @@ def test_another_account_that_the_terminal_has_had(terminal: SimulatedTerminal) 
     assert found is not None
     assert (found.login, found.server) == (first.login, first.server)
     assert terminal.login(7, "any", "Other") is True
+
+
+def test_initialize_logs_in_to_an_account_that_the_terminal_has_had(
+    terminal: SimulatedTerminal,
+) -> None:
+    first = terminal.account_info()
+    assert first is not None
+    terminal.switch_account(7, "Other")
+    assert terminal.initialize(login=first.login, server="Elsewhere") is False
+    assert terminal.last_error()[0] == -6
+    assert terminal.initialize()
+    assert terminal.account_info() != first, "failing changes nothing"
+    assert terminal.initialize(login=first.login, password="any", server=first.server)
+    assert terminal.account_info() == first
+
+
+def test_a_terminal_that_knows_its_login_takes_its_account_up_again(
+    market: GeneratedMarket,
+) -> None:
+    terminal = connected(market, login=5_001_000)
+    first = terminal.account_info()
+    terminal.switch_account(7, "Other")
+    assert terminal.initialize()
+    assert terminal.account_info() == first
+    terminal.switch_account(5_001_000, "Other")
+    assert terminal.initialize()  # any server will do, and the present one has this login
+    found = terminal.account_info()
+    assert found is not None
+    assert (found.login, found.server) == (5_001_000, "Other")
+
+
+def test_where_there_are_credentials_no_others_will_do(market: GeneratedMarket) -> None:
+    terminal = connected(market, credentials=(5_001_000, "secret", "Simulated-Demo"))
+    terminal.switch_account(7, "Other")
+    assert terminal.initialize(login=7, password="secret", server="Other") is False
+    assert terminal.initialize(login=5_001_000, password="wrong") is False
+    named = {"password": "secret", "server": "Simulated-Demo"}
+    assert terminal.initialize(login=5_001_000, **named)
+    found = terminal.account_info()
+    assert found is not None
+    assert found.login == 5_001_000

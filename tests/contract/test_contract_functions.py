@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from fnmatch import fnmatchcase
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from defence.errors import Invalid
@@ -109,15 +111,48 @@ def test_what_was_read_can_be_read_again(name: str, data: st.DataObject) -> None
     assert all(type(one) in plain for one in (*once.unnamed, *once.named.values()))
 
 
+def fits_without_backing_up(name: str, mask: str) -> bool:
+    """What the package's masks fit, told part by part: what was compared is not looked at again."""
+    first, *others = mask.split("*")
+    if not others:
+        return mask == name != ""
+    if not name.startswith(first):
+        return False
+    rest = name[len(first) :]
+    for nth, part in enumerate(others, 1):
+        alike = ""
+        while rest and alike != part:
+            pairs = zip(part, rest, strict=False)
+            alike = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            rest = rest[len(alike) or 1 :]
+            if nth == len(others) and rest:  # the last part is at the end of the name
+                alike = ""
+        if alike != part:
+            return False
+    return True
+
+
 @given(st.text("AB*", max_size=6), st.text("AB", min_size=1, max_size=7))
+@example("*AA", "AAA")
+@example("*AAB", "AAAB")
+@example("*AB*", "AAB")
+@example("**A", "BA")
 def test_masks_fit_what_they_should(mask: str, name: str) -> None:
     """Whatever fits is a fit in the usual sense; the package misses some that it backs up for."""
-    from fnmatch import fnmatchcase
-
-    if in_group(name, mask):
+    fits = in_group(name, mask)
+    assert fits is fits_without_backing_up(name, mask)
+    if fits:
         assert fnmatchcase(name, mask)
     elif fnmatchcase(name, mask):
-        assert "*" in mask.strip("*")
+        assert "*" in mask
+
+
+def test_a_mask_of_more_than_255_letters_goes_on_as_the_next() -> None:
+    long = "A" * 255
+    assert in_group(long, long)
+    assert in_group(long, f"{long}B")
+    assert in_group("B", f"{long}B")
+    assert not in_group(f"{long}B", f"{long}B")
 
 
 @pytest.mark.parametrize(

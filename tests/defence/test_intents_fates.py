@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from defence_samples import deal
 
 from defence.broker import Empty, History, Known, OrderFate, Unknown
 from terminals.constants import (
@@ -93,6 +94,24 @@ def test_what_cannot_be_read_proves_nothing(fault: dict[str, object]) -> None:
     expected = here(made)
     made.add_fault(fault_from(fault))
     assert with_order_fates(made, {7: Empty()}, expected) == {7: Empty()}
+
+
+@pytest.mark.parametrize("call", ["orders_get", "account_info"])
+def test_deals_without_the_orders_at_work_settle_no_doubt(call: str) -> None:
+    made = terminal()
+    expected = here(made)
+    reads: dict[int, Any] = {
+        7: Known(History(identifier=7, deals=(deal(),))),
+        8: Known(History(identifier=8, deals=())),
+        9: Empty(),
+    }
+    assert with_order_fates(made, reads, expected) == reads
+    made.add_fault(fault_from({"call": call, "effect": "unknown"}))
+    found = with_order_fates(made, reads, expected)
+    assert isinstance(found[7], Unknown)
+    assert "the orders at work cannot be read" in found[7].reason
+    assert (found[8], found[9]) == (reads[8], reads[9])
+    assert with_order_fates(made, reads, expected) == reads
 
 
 def test_another_account_proves_nothing() -> None:

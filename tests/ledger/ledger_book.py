@@ -105,10 +105,12 @@ class Book:
         currency, leverage = self.account.currency, self.account.leverage
         if symbol.calc_mode in (FUTURES, EXCH_FUTURES):
             return symbol.margin_initial * self.tape.rate(symbol.base, currency)
-        if symbol.calc_mode == FOREX and symbol.base == currency:
-            return symbol.contract_size * symbol.margin_rate / leverage
+        if symbol.calc_mode == FOREX:
+            converts_itself = symbol.profit == currency
+            rate = price if converts_itself else self.tape.rate(symbol.base, currency)
+            return symbol.contract_size * symbol.margin_rate * rate / leverage
         whole = symbol.contract_size * price * self.rate(symbol) * symbol.margin_rate
-        return whole / leverage if symbol.calc_mode in (FOREX, CFD_LEVERAGE) else whole
+        return whole / leverage if symbol.calc_mode == CFD_LEVERAGE else whole
 
     def lots(self) -> list[Lots]:
         """Return the open volume, position by position."""
@@ -201,12 +203,17 @@ class Book:
             return self._reduce(one, order, side, volume, price, OUT)
         return self._reverse(one, order, side, volume, price)
 
-    def finish(self, order: Order, state: int, at: int | None = None) -> None:
+    def finish(self, order: Order, state: int) -> None:
         """Move an order into history."""
         self.working.pop(order.ticket, None)
         order.state = state
-        order.done = self.now if at is None else at
+        order.done = self.now
         self.past.append(order)
+
+    def end(self, order: Order, state: int) -> None:
+        """Let an order end without a fill: what it shows is the market of this moment."""
+        order.price_last = self.opening_price(order.symbol, BUY if order.buys else SELL)
+        self.finish(order, state)
 
     def filled(self, order: Order) -> None:
         self.finish(order, FILLED)

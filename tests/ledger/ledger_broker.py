@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ledger_book import Book
 from ledger_market import Tape
-from ledger_rules import check, due_at, expiration_of, levels_of, number, price_of
+from ledger_rules import check, completed, due_at, expiration_of, levels_of, number, price_of
 from ledger_terms import (
     BUY,
     BUY_LIMIT,
@@ -36,6 +36,7 @@ from ledger_terms import (
     PENDING,
     REJECTED,
     REMOVE,
+    REQUEST,
     SELL,
     SELL_LIMIT,
     SLTP,
@@ -124,7 +125,7 @@ class Ledger(Book):
     def _expire(self) -> None:
         for order in sorted(self.working.values(), key=lambda one: one.ticket):
             if order.due is not None and order.due <= self.now:
-                self.finish(order, EXPIRED)
+                self.end(order, EXPIRED)
 
     def _tick(self, symbol: str) -> None:
         for order in sorted(self.working.values(), key=lambda one: one.ticket):
@@ -159,14 +160,14 @@ class Ledger(Book):
         if order.left < order.volume and self.account.mode == HEDGING:
             one = self.known(order.position_id)  # where its first part went
             if one is None:
-                self.finish(order, CANCELED)
+                self.end(order, CANCELED)
                 return
             if one.side != side:
                 volume = min(volume, one.volume)
         shallow = volume < order.left and order.filling == FOK
         begins = order.left == order.volume
         if shallow or (begins and self.too_dear(symbol, side, order.left, price)):
-            self.finish(order, REJECTED)
+            self.end(order, REJECTED)
             return
         if slips:
             price = self._slipped(symbol, side, price)
@@ -223,6 +224,7 @@ class Ledger(Book):
 
     def send(self, request: Mapping[str, Any]) -> Answer:
         """Do what a request asks, or say why not."""
+        request = completed(self, request)
         try:
             check(self, request)
             return self._do(request)
@@ -232,7 +234,7 @@ class Ledger(Book):
     def check(self, request: Mapping[str, Any]) -> int:
         """Return the code with which a request would be refused; 0 if it would not."""
         try:
-            check(self, request)
+            check(self, completed(self, request))
         except No as answer:
             return answer.code
         return 0
@@ -250,7 +252,7 @@ class Ledger(Book):
             return Answer(DONE)
         if action == REMOVE:
             order = self.working[request["order"]]
-            self.finish(order, CANCELED)
+            self.end(order, CANCELED)
             return Answer(DONE, order.ticket)
         if action == MODIFY:
             return self._modify(request)
@@ -313,10 +315,12 @@ class Ledger(Book):
         symbol = self.tape.symbols[request["symbol"]]
         volume = self._deep_enough(symbol, number(request["volume"]))
         order = self._order(request)
+        if symbol.execution in (INSTANT, REQUEST):
+            order.filling = FOK
         if not request.get("position"):
             order.sl, order.tp = levels_of(symbol, request)
         price = self.opening_price(symbol.name, order.type)
-        if symbol.execution != INSTANT:
+        if symbol.execution not in (INSTANT, REQUEST):
             price = self._slipped(symbol, order.type, price)
         self.fill(order, order.type, volume, price, self.positions.get(request.get("position", 0)))
         self._rest(order)

@@ -15,6 +15,7 @@ from ledger_terms import (
     DEAL,
     FOK,
     GTC,
+    HEDGING,
     INSTANT,
     IOC,
     LIMITS,
@@ -87,6 +88,8 @@ def _stops(dice: random.Random, symbol: Symbol, side: int, price: Decimal) -> Re
 def _filling(dice: random.Random, symbol: Symbol, waits: bool) -> int:
     if dice.random() < 0.03:
         return dice.choice((FOK, IOC, RETURN))
+    if symbol.execution == INSTANT and not waits:
+        return dice.choice((FOK, IOC, RETURN))
     allowed = [mode for mode, bit in ((FOK, 1), (IOC, 2)) if symbol.filling_mask & bit]
     if waits or symbol.execution == ON_EXCHANGE:
         allowed += [RETURN, RETURN]
@@ -143,7 +146,15 @@ def _close(dice: random.Random, book: Ledger) -> Request | None:
         "type_filling": _filling(dice, symbol, waits=False),
         "magic": dice.choice((0, 9)),
     }
-    return request | _asked_price(dice, book, symbol, side)
+    request |= _asked_price(dice, book, symbol, side)
+    return _terse(dice, book, request)
+
+
+def _terse(dice: random.Random, book: Ledger, request: Request) -> Request:
+    """Leave out what a server may know by itself, now and then."""
+    if dice.random() < 0.2:
+        del request["symbol" if book.account.mode == HEDGING else "position"]
+    return request
 
 
 def _levels(dice: random.Random, book: Ledger) -> Request | None:
@@ -154,6 +165,7 @@ def _levels(dice: random.Random, book: Ledger) -> Request | None:
     request = {"action": SLTP, "symbol": one.symbol, "position": one.ticket}
     if dice.random() < 0.1:
         return request | {"sl": float(one.sl), "tp": float(one.tp)}
+    request = _terse(dice, book, request)
     return request | _stops(dice, symbol, one.side, book.closing_price(one.symbol, one.side))
 
 
@@ -256,6 +268,9 @@ def _nonsense(dice: random.Random, book: Ledger) -> Request | None:
             {"action": MODIFY, "order": 10**15},
             {"action": REMOVE, "order": 10**15},
             {"price": -1.0},
+            {"sl": 0.123456789},
+            {"action": PENDING, "type": 2, "price": 0.123456789},
+            {"action": PENDING, "type": 6, "stoplimit": 1.123456789},
         )
     )
     return request | wrong

@@ -63,12 +63,13 @@ def levels_of(symbol: Symbol, request: Mapping[str, Any]) -> tuple[Decimal, Deci
 def expiration_of(book: Book, request: Mapping[str, Any]) -> int:
     """Return an order's `time_expiration`: what was given, if the order's life goes by it.
 
-    For a day it is its end; wall seconds.
+    For a day it is its beginning; wall seconds.
 
     A time that the wall leaves out is shown as what it is taken for.
     """
     if request.get("type_time", 0) == TODAY:
-        return book.tape.wall(book.tape.next_midnight(book.now)) // 1000
+        wall = book.tape.wall(book.now)
+        return (wall - wall % DAY_MS) // 1000
     given = int(request.get("expiration", 0)) if request.get("type_time", 0) != GTC else 0
     return book.tape.wall(book.tape.utc(given * 1000)) // 1000 if given else 0
 
@@ -84,6 +85,20 @@ def due_at(book: Book, request: Mapping[str, Any]) -> int | None:
         wall = until * 1000
         return book.tape.utc(wall - wall % DAY_MS + DAY_MS)
     return None
+
+
+def completed(book: Book, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request with what it may leave out: see docs/broker.md, Orders."""
+    action = request.get("action", 0)
+    if book.account.mode == HEDGING:
+        one = book.positions.get(request.get("position", 0))
+        if action in (DEAL, SLTP) and one is not None and not request.get("symbol"):
+            return {**request, "symbol": one.symbol}
+    elif action == SLTP and not request.get("position"):
+        one = book.netted(request.get("symbol", ""))
+        if one is not None:
+            return {**request, "position": one.ticket}
+    return request
 
 
 def check(book: Book, request: Mapping[str, Any]) -> None:
@@ -123,7 +138,7 @@ def _check_levels(book: Book, symbol: Symbol, request: Mapping[str, Any]) -> Non
     if one.symbol != symbol.name:
         raise No(10013)
     _open_market(book, symbol)
-    _sane(request, 10016, "sl", "tp")
+    _on_grid(symbol, request, 10016, "sl", "tp")
     sl, tp = levels_of(symbol, request)
     if (sl, tp) == (one.sl, one.tp):
         raise No(10025)
@@ -158,6 +173,7 @@ def _check_deal(book: Book, symbol: Symbol, request: Mapping[str, Any]) -> None:
     if one is not None:
         if volume > one.volume:
             raise No(10038)
+        _not_being_closed(book, one, volume)
         _first_in_first_out(book, one)
     else:
         _check_opening(book, symbol, side, volume, price, request)
@@ -166,7 +182,7 @@ def _check_deal(book: Book, symbol: Symbol, request: Mapping[str, Any]) -> None:
         if away > request.get("deviation", 0) * symbol.point:
             raise No(10004)
     limited = book.tape.terms.depth and symbol.depth and volume > symbol.depth
-    if limited and request.get("type_filling", FOK) == FOK:
+    if limited and (asked or request.get("type_filling", FOK) == FOK):
         raise No(10006)
 
 
@@ -184,7 +200,7 @@ def _check_opening(
         opens = volume - present.volume
     if opens > 0:
         _direction(symbol, side)
-    _sane(request, 10016, "sl", "tp")
+    _on_grid(symbol, request, 10016, "sl", "tp")
     closing = book.closing_price(symbol.name, side)
     _far_enough(symbol, side, closing, *levels_of(symbol, request))
     if opens > 0:
@@ -260,6 +276,15 @@ def _sane(request: Mapping[str, Any], code: int, *names: str) -> None:
             raise No(code)
 
 
+def _on_grid(symbol: Symbol, request: Mapping[str, Any], code: int, *names: str) -> None:
+    _sane(request, code, *names)
+    for name in names:
+        value = exact(request.get(name, 0.0))
+        beside = abs(value - price_of(symbol, request, name))
+        if beside > Decimal("1e-9") * max(Decimal(1), value):
+            raise No(code)
+
+
 def _volume(symbol: Symbol, request: Mapping[str, Any]) -> Decimal:
     asked = request.get("volume", 0.0)
     if not math.isfinite(asked):
@@ -272,6 +297,10 @@ def _volume(symbol: Symbol, request: Mapping[str, Any]) -> Decimal:
 
 def _filling(symbol: Symbol, request: Mapping[str, Any], waits: bool) -> None:
     filling = request.get("type_filling", FOK)
+    if symbol.execution in (REQUEST, INSTANT) and not waits:
+        if filling not in (FOK, IOC, RETURN):
+            raise No(10030)
+        return
     returns = waits or symbol.execution == ON_EXCHANGE
     allowed = {FOK: bool(symbol.filling_mask & 1), IOC: bool(symbol.filling_mask & 2)}
     allowed[RETURN] = returns
@@ -305,7 +334,7 @@ def _expiration(book: Book, request: Mapping[str, Any]) -> None:
 
 def _place(book: Book, symbol: Symbol, kind: int, request: Mapping[str, Any]) -> None:
     """Check the prices of a working order."""
-    _sane(request, 10015, "price", "stoplimit")
+    _on_grid(symbol, request, 10015, "price", "stoplimit")
     price, stoplimit = (
         price_of(symbol, request, "price"),
         price_of(symbol, request, "stoplimit"),
@@ -319,7 +348,7 @@ def _place(book: Book, symbol: Symbol, kind: int, request: Mapping[str, Any]) ->
         raise No(10015)
     if kind in STOP_LIMITS and (not stoplimit or (stoplimit - price) * up > 0):
         raise No(10015)
-    _sane(request, 10016, "sl", "tp")
+    _on_grid(symbol, request, 10016, "sl", "tp")
     _far_enough(
         symbol, side, stoplimit if kind in STOP_LIMITS else price, *levels_of(symbol, request)
     )
@@ -338,6 +367,16 @@ def _volume_limit(book: Book, symbol: Symbol, side: int, opens: Decimal) -> None
     ]
     if symbol.volume_limit and sum(held + waiting, opens) > symbol.volume_limit:
         raise No(10034)
+
+
+def _not_being_closed(book: Book, one: Position, volume: Decimal) -> None:
+    closing = [
+        order.left
+        for order in book.working.values()
+        if order.position_id == one.identifier and order.buys != (one.side == BUY)
+    ]
+    if book.account.mode == HEDGING and closing and sum(closing) + volume > one.volume:
+        raise No(10039)
 
 
 def _first_in_first_out(book: Book, one: Position) -> None:

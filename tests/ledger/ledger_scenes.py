@@ -108,6 +108,7 @@ SYMBOLS = (
         swap_long=D("-7.9"),
         swap_short=D("0.6"),
         triple_day=5,
+        depth=D(4),
     ),
     Symbol(
         name="BTCUSD",

@@ -15,6 +15,7 @@ from ledger_broker import REQUOTE, Answer, Ledger
 from ledger_compare import Tickets, compare_money, compare_rows, deal_row, order_row, position_row
 from ledger_market import Tape
 from ledger_requests import Request, request_of
+from ledger_rules import completed
 from ledger_scenes import Op, Scene
 from ledger_terminal import terminal_of
 from ledger_terms import BUY, CENT, CLOSE_BY, DEAL, INSTANT, Symbol, cents, exact
@@ -122,7 +123,8 @@ class Session:
         return request, answer, said
 
     def _may_requote(self, request: Request) -> bool:
-        symbol = self.tape.symbols.get(request.get("symbol", ""))
+        named = completed(self.ledger, request).get("symbol", "")
+        symbol = self.tape.symbols.get(named)
         return bool(self.scene.terms.requotes and symbol and symbol.execution == INSTANT)
 
     def _pay(self, op: Op) -> None:

@@ -54,15 +54,15 @@ class No(Exception):  # noqa: N818 - it is an answer, not an error
 def cents(value: Decimal) -> Decimal:
     """Round money: to the cent, halves away from zero.
 
-    A value within a ten-thousandth of a cent of the half counts as the half.
+    A value under the half by no more than 0.00009555555 of a cent counts as the half.
     """
-    size = (abs(value) + Decimal("1e-6")).quantize(CENT, ROUND_HALF_UP)
+    size = (abs(value) + Decimal("0.9555555e-6")).quantize(CENT, ROUND_HALF_UP)
     return -size if value < 0 else size
 
 
 def average(value: Decimal) -> Decimal:
     """Round an average price: to 8 decimals, halves away from zero, with the same tolerance."""
-    return (value + Decimal("1e-10")).quantize(Decimal("1e-8"), ROUND_HALF_UP)
+    return (value + Decimal("0.9555555e-10")).quantize(Decimal("1e-8"), ROUND_HALF_UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ class Order:
     reason: int = BY_EXPERT
     position_id: int = 0
     position_by_id: int = 0
-    price_last: Decimal = ZERO  # of its newest fill
+    price_last: Decimal = ZERO  # of its newest fill, or of the market where it ended without one
 
     @property
     def buys(self) -> bool:

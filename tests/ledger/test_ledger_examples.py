@@ -42,6 +42,7 @@ from ledger_terms import (
     OUT_BY,
     PENDING,
     REJECTED,
+    REMOVE,
     SELL,
     SLTP,
     SPECIFIED,
@@ -97,7 +98,8 @@ def test_rounding_of_money() -> None:
     assert cents(D("1.005")) == D("1.01")
     assert cents(D("-1.005")) == D("-1.01")
     assert cents(D("1.00499")) == D("1.00")
-    assert cents(D("1.0049999999")) == D("1.01")  # within a ten-thousandth of a cent of the half
+    assert cents(D("1.0049999999")) == D("1.01")  # so near to the half counts as it
+    assert cents(D("4.164999")) == D("4.16")  # 0.0001 of a cent is too far
     assert cents(D("-0.004")) == 0
     assert average(D("1.123456785")) == D("1.12345679")
 
@@ -124,6 +126,20 @@ def test_margin_of_a_pair_at_a_leverage_of_100() -> None:
     book = played({"EURUSD": [(0, "1.19990", "1.20000")]})
     book.send(order("EURUSD", BUY, 1.0))
     assert book.money().margin == D("1200.00")
+
+
+def test_margin_arises_in_the_base_currency() -> None:
+    """Lots * contract / leverage, in EUR, then converted: MQL5 reference, FOREX of the modes."""
+    rows: dict[str, Rows] = {
+        "EURUSD": [(0, "1.08000", "1.08020")],
+        "EURGBP": [(0, "0.85500", "0.85510"), (HOUR, "0.99500", "0.99510")],
+    }
+    book = played(rows)
+    euro = book.tape.symbols["EURGBP"]
+    book.send(order("EURGBP", BUY, 1.0))
+    assert book.money().margin == D("540.05")  # 100,000 EUR / 100 at 1.0801, a rate of 0.5
+    book.advance(START + HOUR)
+    assert book.lot_margin(euro, D("0.99510")) == book.lot_margin(euro, D("0.85510"))
 
 
 def test_margin_of_gold() -> None:
@@ -364,6 +380,58 @@ def test_where_depth_is_limited() -> None:
     answer = book.send(order("EURUSD", BUY, 0.6, type_filling=1))
     assert (answer.code, answer.volume) == (10010, D("0.5"))
     assert [(one.state, one.left) for one in book.past] == [(CANCELED, D("0.1"))]
+
+
+def test_at_an_agreed_price_all_is_filled_or_nothing() -> None:
+    book = played({"US500": [(0, "5200.0", "5200.5")]}, Terms(depth=True))  # of 4 lots
+    for filling, volume, code in (
+        (1, 4.1, 10006),
+        (2, 4.1, 10006),
+        (2, 4.0, 10009),
+        (3, 1.0, 10030),
+    ):
+        asked = order("US500", BUY, volume, price=5200.5, type_filling=filling)
+        assert book.send(asked).code == code
+    assert [one.filling for one in book.past] == [0]
+
+
+def test_what_a_request_may_leave_out() -> None:
+    book = played({"EURUSD": [(0, "1.10000", "1.10010")]})
+    book.send(order("EURUSD", BUY, 0.1))
+    (ticket,) = book.positions
+    assert book.send({"action": SLTP, "position": ticket, "sl": 1.09}).code == 10009
+    assert (
+        book.send({"action": DEAL, "position": ticket, "type": SELL, "volume": 0.1}).code == 10009
+    )
+    netted = played({"EURUSD": [(0, "1.10000", "1.10010")]}, mode=NETTING)
+    assert netted.send({"action": SLTP, "symbol": "EURUSD", "sl": 1.09}).code == 10036
+    netted.send(order("EURUSD", BUY, 0.1))
+    assert netted.send({"action": SLTP, "symbol": "EURUSD", "sl": 1.09}).code == 10009
+    assert netted.check({"action": SLTP, "symbol": "EURUSD", "sl": 1.090001}) == 10016
+
+
+def test_what_is_off_the_grid_is_refused() -> None:
+    book = played({"EURUSD": [(0, "1.10000", "1.10010")]})
+    limit = {"action": PENDING, "symbol": "EURUSD", "type": BUY_LIMIT, "volume": 0.1}
+    assert book.send({**limit, "price": 1.0812345678}).code == 10015
+    assert book.send({**limit, "price": 1.08123, "sl": 1.0700001}).code == 10016
+    assert book.send({**limit, "price": 1.1 - 0.01, "sl": 1.1 - 0.03}).code == 10009  # an ulp off
+    assert book.send(order("EURUSD", BUY, 0.1, sl=1.0900001)).code == 10016
+
+
+def test_an_order_that_ends_unfilled_shows_the_market_of_its_end() -> None:
+    rows: Rows = [(0, "1.10000", "1.10010"), (HOUR, "1.12000", "1.12010")]
+    book = played({"EURUSD": rows})
+    at = START // 1000 + 3600  # the very moment of the tick, which comes later
+    limit = {"action": PENDING, "symbol": "EURUSD", "type": BUY_LIMIT, "volume": 0.1, "price": 1.09}
+    book.send({**limit, "type_time": SPECIFIED, "expiration": at})
+    answer = book.send(limit)
+    book.advance(START + HOUR)
+    book.send({"action": REMOVE, "order": answer.order})
+    assert [(one.state, one.price_last) for one in book.past] == [
+        (EXPIRED, D("1.10010")),
+        (CANCELED, D("1.12010")),
+    ]
 
 
 def test_levels_count_after_they_were_set() -> None:

@@ -142,6 +142,39 @@ def test_the_sessions_meet_every_rule() -> None:
     assert states[EXPIRED] > 20
 
 
+def plain(session: Session, kind: str, wait: int = 0, **wanted: Any) -> Op:
+    """An operation without levels whose request, as things are now, has these fields."""
+
+    def fits(number: int) -> bool:
+        request = request_of(Op(0, kind, number), session.ledger) or {}
+        return not request.keys() & {"sl", "tp"} and wanted.items() <= request.items()
+
+    return Op(wait, kind, next(number for number in range(100_000) if fits(number)))
+
+
+@pytest.mark.parametrize("second", [1.0, 2.0])
+def test_a_position_that_is_being_closed_cannot_be_closed_twice(second: float) -> None:
+    """2 of 4 lots are closed at once and 2 wait to be: no other order may close these."""
+    begin, price = 1_709_600_400_000, Decimal(18000)
+    rows = {"MDAX": [(begin + at * 60_000, price, price + 2) for at in range(30)]}
+    where = Scene(
+        name="closed twice",
+        symbols=tuple(one for one in SYMBOLS if one.name in rows),
+        ticks=tuple(in_time(rows)),
+        account=Account(),
+        terms=CONDITIONS["shallow"],
+    )
+    session = Session(where)
+    whole = {"volume": 4.0, "type_filling": 2}
+    session.play([plain(session, "open", type=0, **whole), Op(600_000, "idle", 0)])
+    session.play([plain(session, "close", type=1, **whole)])
+    assert [one.volume for one in session.ledger.positions.values()] == [2]
+    session.play([plain(session, "close", type=1, volume=second), Op(600_000, "idle", 0)])
+    assert session.codes == {10010: 2, 10039: 1}
+    assert (session.ledger.positions, session.ledger.working) == ({}, {})
+    assert session.audit() == []
+
+
 def test_a_stop_out_by_a_tick_that_only_converts() -> None:
     """The position's own symbol stands still while the pound, in which it loses, rises."""
     begin, minute, spread = 1_709_600_400_000, 60_000, Decimal("0.0001")
@@ -162,15 +195,9 @@ def test_a_stop_out_by_a_tick_that_only_converts() -> None:
         deposit=Decimal(-8_400),
     )
     session = Session(where)
-    wanted = {"symbol": "EURGBP", "type": 0, "volume": 1.0}
-
-    def fits(number: int) -> bool:
-        request = request_of(Op(0, "open", number), session.ledger) or {}
-        plain = "sl" not in request and "tp" not in request and request["type_filling"] < 2
-        return plain and wanted.items() <= request.items()
-
-    number = next(number for number in range(100_000) if fits(number))
-    session.play([Op(minute, "open", number), Op(45 * minute, "idle", 0), Op(minute, "idle", 0)])
+    wanted = {"symbol": "EURGBP", "type": 0, "volume": 1.0, "type_filling": 0}
+    opening = plain(session, "open", wait=minute, **wanted)
+    session.play([opening, Op(45 * minute, "idle", 0), Op(minute, "idle", 0)])
     assert [one.reason for one in session.ledger.deals[2:]] == [BY_EXPERT, BY_SO]
     assert session.ledger.deals[-1].time == begin + 26 * minute
     assert session.audit() == []

@@ -53,6 +53,25 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the listing's own is counted alike
 
 
+def of_clients() -> list[threading.Thread]:
+    """Return the broker's threads that have not ended; a client is forgotten a moment earlier."""
+    return [each for each in threading.enumerate() if each.name == "dtms-broker-client"]
+
+
+def in_fork(work: Callable[[], object]) -> bool:
+    """Whether a fork's child finds that it works. It never outlives the test, or goes on as it."""
+    pid = os.fork()
+    if pid == 0:
+        works = False
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a time limit of the tests has its own
+            signal.alarm(20)
+            works = bool(work())
+        finally:
+            os._exit(0 if works else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 class InCall:
     """A call on a thread of its own, and what came of it."""
 

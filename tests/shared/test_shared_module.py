@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shared_kit import AS_MODULE, ROOT, START, Here, InCall, buy, until
+from shared_kit import AS_MODULE, LONG, ROOT, START, Here, InCall, buy, in_fork, until
 
 from terminals import GeneratedMarket, SimulatedTerminal, structs
 from terminals.functions import FUNCTIONS
 from terminals.module import CONSTANTS, VERSION, module_functions
+from terminals.shared.alone import alone
 from terminals.shared.line import CONNECT_WAIT
+from terminals.shared.module import PackageTerminal
 from terminals.sim.faults import Effect, Fault
 from terminals.worker import child
 from terminals.worker.frames import MAX_FRAME, frame
@@ -259,11 +261,11 @@ def test_threads_take_turns(here: Here) -> None:
         found.append(set(names) == {symbol})
 
     symbols = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")
-    threads = [threading.Thread(target=work, args=(name,)) for name in symbols]
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in symbols]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert found == [True] * 4
 
 
@@ -272,17 +274,15 @@ def test_a_forks_child_has_no_connection_until_it_makes_its_own(here: Here) -> N
     bot = here.bot()
     turn = bot.account_info.__self__._turn if hasattr(bot.account_info, "__self__") else None
     assert turn is None  # the functions show nothing of what is behind them
-    pid = os.fork()
-    if pid == 0:
-        steps = [
-            bot.account_info() is None,
-            bot.last_error()[0] == -10004,
-            bot.initialize() is True,
-            bot.account_info() is not None,
-            bot.shutdown() is True,
-        ]
-        os._exit(0 if all(steps) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert in_fork(
+        lambda: (
+            bot.account_info() is None
+            and bot.last_error()[0] == -10004
+            and bot.initialize() is True
+            and bot.account_info() is not None
+            and bot.shutdown() is True
+        )
+    )
     assert bot.account_info() is not None
     assert bot.last_error() == (1, "Success")
 
@@ -293,15 +293,82 @@ def test_a_fork_while_another_thread_is_in_a_call(here: Here) -> None:
     here.terminal.add_fault(Fault(call="account_info", effect=Effect.HANG))
     hanging = InCall(bot.account_info)
     until(lambda: here.terminal.calls["account_info"] == 1)
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        works = bot.initialize() and bot.symbol_info_tick("EURUSD") is not None
-        os._exit(0 if works else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert in_fork(lambda: bot.initialize() and bot.symbol_info_tick("EURUSD") is not None)
     assert not hanging.over
     here.terminal.close()
     hanging.result()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+def test_a_forks_child_has_no_private_broker_until_it_makes_its_own() -> None:
+    bot = PackageTerminal({"DTMS_BROKER": "in-process"})
+    assert bot.initialize()
+    assert bot.ask("order_send", (buy(),), {}).retcode == 10009
+    assert in_fork(
+        lambda: (
+            bot.ask("positions_get", (), {}) is None
+            and bot.last_error()[0] == -10004
+            and bot.initialize() is True
+            and bot.ask("positions_get", (), {}) == ()
+        )
+    )
+    assert len(bot.ask("positions_get", (), {})) == 1
+    bot.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+def test_a_fork_while_another_thread_is_inside_the_private_broker() -> None:
+    bot = PackageTerminal({"DTMS_BROKER": "in-process"})
+    assert bot.initialize()
+    inside, over = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with bot._turn, bot._here._lock:  # type: ignore[union-attr]  # it is there
+            inside.set()
+            over.wait(LONG)
+
+    staying = InCall(stay)
+    assert inside.wait(LONG)
+
+    def exits() -> bool:
+        bot._leave()
+        return True
+
+    assert in_fork(lambda: bot.initialize(timeout=500))
+    assert in_fork(exits)
+    over.set()
+    staying.result()
+    bot.shutdown()
+
+
+def test_shutdown_disconnects_from_the_private_broker(here: Here) -> None:
+    bot = here.bot(connected=False)
+    here.environ["DTMS_BROKER"] = "in-process"
+    assert bot.initialize()
+    assert bot.market_book_add("EURUSD")
+    assert bot.order_send(buy()).retcode == 10009
+    assert bot.shutdown() is True
+    for call in (bot.account_info, bot.positions_get):
+        assert call() is None
+        assert bot.last_error() == (-10004, "No IPC connection")
+    assert bot.initialize()
+    assert len(bot.positions_get()) == 1  # the same broker, as long as the program lasts
+    assert bot.market_book_get("EURUSD") is None
+
+
+def test_a_broker_that_does_not_answer_is_not_replaced_by_the_private_one(here: Here) -> None:
+    bot = here.bot(connected=False)
+    there, here.environ["DTMS_BROKER"] = here.environ["DTMS_BROKER"], "in-process"
+    assert bot.initialize()
+    assert bot.order_send(buy()).retcode == 10009
+    here.server.close()
+    here.environ["DTMS_BROKER"] = there
+    assert bot.initialize() is False
+    assert bot.positions_get() is None
+    assert bot.last_error() == (-10004, "No IPC connection")
+    here.environ["DTMS_BROKER"] = "in-process"
+    assert bot.initialize()
+    assert bot.positions_get() == ()  # another one: the last was given up for the broker
 
 
 # -- the folder on the path
@@ -363,6 +430,54 @@ def test_the_seed_is_that_of_the_private_broker(tmp_path: Path) -> None:
     )
     assert "False (-10003" in wrong.stdout
     assert "DTMS_SEED" in wrong.stdout
+
+
+def test_a_private_broker_has_the_conditions_and_the_pace_that_are_asked_for() -> None:
+    asked = {"DTMS_SIM_CONDITIONS": "typical", "DTMS_SPEED": "0", "DTMS_SEED": "3"}
+    one = alone(asked)
+    assert one.initialize()
+    assert len(one.symbols_get()) == 13
+    before = one.market_time
+    one.positions_get()
+    assert one.market_time == before + 30.0
+    usual = alone({"DTMS_SEED": "", "DTMS_SIM_STATE": ""})
+    assert usual.initialize()
+    assert len(usual.symbols_get()) == 4
+
+
+def test_a_private_broker_plays_recorded_prices_and_faults(tmp_path: Path) -> None:
+    lines = ["Timestamp,Bid,Ask", *(f"2024-01-03 10:00:0{n}.000,1.1,1.1001" for n in range(9))]
+    prices, faults = tmp_path / "EURUSD.csv", tmp_path / "faults.json"
+    prices.write_text("\n".join(lines), encoding="utf-8")
+    faults.write_text('[{"effect": "unknown", "call": "positions_get"}]', encoding="utf-8")
+    one = alone({"DTMS_PRICES": str(prices), "DTMS_SIM_FAULTS": str(faults), "DTMS_SPEED": "0"})
+    assert one.initialize()
+    assert one.positions_get() is None
+    assert one.positions_get() == ()
+    tick = one.symbol_info_tick("EURUSD")
+    assert tick is not None
+    assert (tick.bid, tick.ask) == (1.1, 1.1001)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DTMS_SEED", "1.5"),
+        ("DTMS_SPEED", "fast"),
+        ("DTMS_SPEED", "-1"),
+        ("DTMS_SPEED", "inf"),
+        ("DTMS_SIM_CONDITIONS", "rough"),
+        ("DTMS_SIM_FAULTS", "nowhere.json"),
+        ("DTMS_SIM_STATE", "account.json"),
+    ],
+)
+def test_what_a_private_broker_cannot_do_is_refused_by_name(name: str, value: str) -> None:
+    bot = PackageTerminal({"DTMS_BROKER": "in-process", name: value})
+    assert bot.initialize() is False
+    code, text = bot.last_error()
+    assert code == -10003
+    assert name.removeprefix("DTMS_").lower() in text.lower()
+    assert value in text
 
 
 def test_no_broker_says_what_to_start(tmp_path: Path) -> None:

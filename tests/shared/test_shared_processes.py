@@ -130,6 +130,7 @@ def test_ctrl_c_ends_the_broker_and_its_books_stay(programs: Programs) -> None:
     broker = programs.broker()
     assert f"export DTMS_BROKER={programs.file}" in broker.said
     assert broker.said[0].startswith("broker ready at 127.0.0.1:")
+    assert broker.said[0].endswith(": account 5001000 on Simulated-Demo, any password")
     if sys.platform != "win32":
         assert programs.file.stat().st_mode & 0o777 == 0o600
     second = programs.broker(wait=False)

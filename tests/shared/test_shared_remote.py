@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from shared_kit import LONG, START, Here, InCall, buy, descriptors, until
+from shared_kit import LONG, START, Here, InCall, buy, descriptors, in_fork, of_clients, until
 
 from actors.simulated import SimulatedRuntime
 from actors.threads import ThreadRuntime
@@ -19,13 +19,15 @@ from supervisors.settings import Settings
 from supervisors.terminal_choice import make_terminal
 from terminals import GeneratedMarket, SimulatedTerminal
 from terminals.protocol import Abortable
+from terminals.shared import line as line_module
 from terminals.shared.address import Address
-from terminals.shared.line import CONNECT_WAIT
+from terminals.shared.line import CONNECT_WAIT, Line
 from terminals.shared.proof import challenge, new_token, nonce, welcome
 from terminals.shared.remote import RemoteTerminal
 from terminals.sim.faults import Effect, Fault
 from terminals.worker import child
 from terminals.worker.frames import MAX_FRAME, Frames, frame
+from terminals.worker.hearing import EndedError
 
 # -- the same answers as here
 
@@ -397,6 +399,10 @@ def test_who_does_not_greet_costs_no_more_than_a_call() -> None:
         assert terminal.initialize() is False
         assert time.monotonic() - began < CONNECT_WAIT / 2
         assert terminal.last_error()[0] == -10003
+        began = time.monotonic()
+        with pytest.raises(NotReady):
+            terminal.start()
+        assert time.monotonic() - began < CONNECT_WAIT / 2
         terminal.close()
 
 
@@ -438,7 +444,7 @@ def test_abort_while_the_system_connects(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_nothing_is_left_open(here: Here) -> None:
     here.remote().close()
     here.bot().shutdown()
-    until(lambda: here.server.clients == 0)
+    until(lambda: here.server.clients == 0 and not of_clients())
     threads, before = threading.active_count(), descriptors()
     for _ in range(5):
         guard, bot = here.remote(), here.bot()
@@ -450,7 +456,7 @@ def test_nothing_is_left_open(here: Here) -> None:
         assert guard.initialize() is False
         bot.initialize()
         bot.shutdown()
-    until(lambda: here.server.clients == 0)
+    until(lambda: here.server.clients == 0 and not of_clients())
     until(lambda: threading.active_count() == threads)
     assert descriptors() == before
 
@@ -466,13 +472,14 @@ def test_it_has_no_thread_of_its_own(here: Here) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
 def test_a_forks_child_cannot_use_or_end_the_connection(here: Here) -> None:
     guard = here.remote()
-    pid = os.fork()
-    if pid == 0:
-        refused = guard.account_info() is None and guard.last_error()[0] in (-10004, -10002)
+
+    def refused() -> bool:
+        found = guard.account_info() is None and guard.last_error()[0] in (-10004, -10002)
         guard.abort("in the child")
         guard.close()
-        os._exit(0 if refused else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        return found
+
+    assert in_fork(refused)
     assert guard.account_info() is not None
 
 
@@ -525,3 +532,55 @@ def test_a_call_must_be_over_before_its_connector_is_hung() -> None:
     with pytest.raises(Invalid) as caught:
         Settings(broker="broker.json", call_timeout=25.0)
     assert caught.value.field == "call_timeout"
+
+
+def test_a_broker_that_never_stops_talking_lets_no_deadline_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_PIECE", "_LARGEST_PIECE"):
+        monkeypatch.setattr(line_module, name, 4)
+    here, there = socket.socketpair()
+    line = Line(lambda: Address("127.0.0.1", 1, "no token", 1))
+    line._socket, line._begun = here, True
+    answer = (1, True, "x" * 100, (1, "Success"), None)
+    with there:
+        there.sendall(frame(answer))
+        assert [line.answer(1, 0.0) for _ in range(2)] == [None, answer]
+    line.kill("the test is over")
+
+
+class LateUse:
+    """The lock of a conversation; somebody ends the line at the last moment of having it."""
+
+    def __init__(self, line: Line) -> None:
+        self._line, self._lock = line, threading.Lock()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._line.kill("too late to be seen")
+        self._lock.release()
+
+
+@pytest.mark.parametrize("doing", ["send", "answer", "answer in time", "answer that is none"])
+def test_who_is_ended_at_the_last_moment_of_a_call_is_closed(doing: str) -> None:
+    here, there = socket.socketpair()
+    line = Line(lambda: Address("127.0.0.1", 1, "no token", 1))
+    line._socket, line._begun = here, True
+    line._use = LateUse(line)  # type: ignore[assignment]  # what a lock has of it
+    with there:
+        if doing == "send":
+            assert line.send((1, "account_info", (), {}, None)) is True
+        elif doing == "answer":
+            assert line.answer(1, 0.0) is None
+        elif doing == "answer in time":
+            there.sendall(frame((1, True, None, (1, "Success"), None)))
+            assert line.answer(1, time.monotonic() + LONG) is not None
+        else:
+            there.close()
+            with pytest.raises(EndedError):
+                line.answer(1, time.monotonic() + LONG)
+    assert line.gone.is_set()
+    assert here.fileno() == -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_kit import Here, InCall, Stranger, bare, buy, packed, until
+from shared_kit import LONG, Here, InCall, Stranger, bare, buy, of_clients, packed, until
 
 from defence.errors import Forbidden, Invalid, NotReady
 from terminals.shared.line import REQUEST_LIMIT
@@ -117,17 +118,17 @@ def test_more_clients_than_there_may_be_are_told(here: Here) -> None:
 def test_fifty_connections_at_once(here: Here) -> None:
     bots = [here.bot() for _ in range(50)]
     assert here.server.clients == 50
-    gate, found = threading.Barrier(50), []
+    gate, found = threading.Barrier(50, timeout=LONG), []
 
     def work(bot: Any) -> None:
         gate.wait()
         found.extend([bot.symbol_info_tick("EURUSD").bid for _ in range(5)])
 
-    threads = [threading.Thread(target=work, args=(bot,)) for bot in bots]
+    threads = [threading.Thread(target=work, args=(bot,), daemon=True) for bot in bots]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert len(found) == 250
     for bot in bots:
         bot.shutdown()
@@ -392,8 +393,23 @@ def test_close_ends_everything(here: Here) -> None:
     with pytest.raises(NotReady):
         guard.deposit(1.0)
     here.server.close()
-    names = {thread.name for thread in threading.enumerate()}
-    assert not {name for name in names if name.startswith("dtms-broker")}
+    until(lambda: not of_clients())
+    assert "dtms-broker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_client_is_counted_until_its_connection_is_closed(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, open_then = BrokerServer._forget, []
+
+    def noted(server: BrokerServer, line: socket.socket, thread: threading.Thread) -> None:
+        open_then.append(line.fileno() >= 0)
+        forget(server, line, thread)
+
+    monkeypatch.setattr(BrokerServer, "_forget", noted)
+    here.bot().shutdown()
+    until(lambda: here.server.clients == 0)
+    assert open_then == [False]
 
 
 def test_a_port_that_is_taken_is_refused(here: Here) -> None:
@@ -404,16 +420,16 @@ def test_a_port_that_is_taken_is_refused(here: Here) -> None:
 
 def test_two_orders_at_once_are_two_positions(here: Here) -> None:
     bots = [here.bot() for _ in range(4)]
-    gate, found = threading.Barrier(4), []
+    gate, found = threading.Barrier(4, timeout=LONG), []
 
     def work(bot: Any) -> None:
         gate.wait()
         found.extend([bot.order_send(buy(0.01)).order for _ in range(5)])
 
-    threads = [threading.Thread(target=work, args=(bot,)) for bot in bots]
+    threads = [threading.Thread(target=work, args=(bot,), daemon=True) for bot in bots]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert len(set(found)) == 20
     assert {one.ticket for one in bots[0].positions_get()} == set(found)

@@ -21,12 +21,13 @@ from broker_kit import (
 
 from terminals import constants as mt5
 from terminals.sim.conditions import Conditions
+from terminals.structs import TradeRequest
 
 BUY_LIMIT, SELL_LIMIT = mt5.ORDER_TYPE_BUY_LIMIT, mt5.ORDER_TYPE_SELL_LIMIT
 BUY_STOP, SELL_STOP = mt5.ORDER_TYPE_BUY_STOP, mt5.ORDER_TYPE_SELL_STOP
 BUY_STOP_LIMIT, SELL_STOP_LIMIT = mt5.ORDER_TYPE_BUY_STOP_LIMIT, mt5.ORDER_TYPE_SELL_STOP_LIMIT
 MODIFY, REMOVE = mt5.TRADE_ACTION_MODIFY, mt5.TRADE_ACTION_REMOVE
-CLOSE_BY = mt5.TRADE_ACTION_CLOSE_BY
+CLOSE_BY, SLTP, DEAL = mt5.TRADE_ACTION_CLOSE_BY, mt5.TRADE_ACTION_SLTP, mt5.TRADE_ACTION_DEAL
 FLAT = [(float(at), 1.1, 1.1001) for at in range(0, 7200, 60)]
 SHALLOW = Conditions(depth=True)
 INSTANT, ON_EXCHANGE = mt5.SYMBOL_TRADE_EXECUTION_INSTANT, mt5.SYMBOL_TRADE_EXECUTION_EXCHANGE
@@ -212,6 +213,58 @@ def test_close_by_is_refused() -> None:
     assert netting.ask(CLOSE_BY, position=1, position_by=2)[0] == 10013
 
 
+# -- what may be left out --------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_on_a_hedging_account_a_position_names_its_symbol(named: bool) -> None:
+    at = flat()
+    _, ticket = at.deal(BUY, 0.3)
+    symbol = "EURUSD" if named else ""
+    levels = {"position": ticket, "sl": 1.09, "tp": 1.12}
+    assert at.ask(SLTP, symbol, **levels)[0] == 10009
+    assert (at.one.sl, at.one.tp) == (1.09, 1.12)
+    part = TradeRequest(action=DEAL, symbol=symbol, position=ticket, type=SELL, volume=0.1)
+    expected = at.broker.projected(part)
+    assert expected.margin == pytest.approx(at.broker.money().margin * 2 / 3, abs=0.01)
+    assert at.deal(SELL, 0.1, symbol=symbol, position=ticket)[0] == 10009
+    assert (at.broker.money(), at.one.volume) == (expected, 0.2)
+    at.fails(10013, symbol="")
+    at.fails(10013, side=SELL, symbol="", position=99)
+    assert at.ask(SLTP, "EURUSD", sl=1.09)[0] == 10036
+
+
+@pytest.mark.parametrize("mode", [NETTING, EXCHANGE])
+def test_elsewhere_a_symbol_names_its_position(mode: int) -> None:
+    at = flat(mode=mode)
+    assert at.ask(SLTP, sl=1.09)[0] == 10036
+    at.deal(BUY, 0.1)
+    assert at.ask(SLTP, sl=1.09)[0] == 10009
+    assert (at.one.sl, at.one.sl_msc) == (1.09, START)
+    assert at.ask(SLTP, "", position=at.one.ticket, sl=1.08)[0] == 10013
+
+
+# -- prices that lie on no grid --------------------------------------------
+
+
+def test_prices_of_orders_must_have_the_symbols_digits() -> None:
+    at = flat()
+    for price, code in ((1.0812345678, 10015), (1.081234, 10015), (1.1 - 0.01, 10009)):
+        assert at.place(BUY_LIMIT, price)[0] == code
+    ticket = at.orders[0].ticket
+    assert at.orders[0].price_open == 1.09
+    assert modify(at, ticket, 1.085001) == 10015
+    assert modify(at, ticket, 1.085, sl=1.070001) == 10016
+    assert at.place(BUY_LIMIT, 1.08, tp=1.1200001)[0] == 10016
+    assert at.place(BUY_STOP_LIMIT, 1.12, stoplimit=1.110001)[0] == 10015
+    at.fails(10016, sl=1.090001)
+    at.fails(10016, tp=1.120001)
+    assert at.deal(BUY, 0.1, price=1.1234567, sl=1.1 - 0.03, tp=0.1 * 3 + 0.9)[0] == 10009
+    assert (at.one.sl, at.one.tp) == (1.07, 1.2)
+    assert at.ask(SLTP, position=at.one.ticket, sl=1.080001, tp=1.2)[0] == 10016
+    assert at.ask(SLTP, position=at.one.ticket, sl=1.08, tp=1.200001)[0] == 10016
+
+
 # -- filling and depth -----------------------------------------------------
 
 
@@ -224,7 +277,11 @@ def test_close_by_is_refused() -> None:
         (3, 0, RETURN, False, 10009),
         (3, 0, FOK, False, 10030),
         (1, 1, RETURN, True, 10009),
-        (1, 1, RETURN, False, 10030),
+        (1, 1, RETURN, False, 10009),
+        (1, 0, FOK, False, 10009),
+        (0, 1, IOC, False, 10009),
+        (1, 3, 3, False, 10030),
+        (1, 1, IOC, True, 10030),
         (3, 3, 3, False, 10030),
     ],
 )
@@ -233,7 +290,7 @@ def test_filling(execution: int, mask: int, filling: int, waits: bool, code: int
     if waits:
         assert at.place(BUY_LIMIT, 1.05, type_filling=filling)[0] == code
     else:
-        price = 1.1001 if execution == 1 else 0.0
+        price = 1.1001 if execution < 2 else 0.0
         at.fails(code, type_filling=filling, price=price)
 
 
@@ -257,6 +314,16 @@ def test_ioc_fills_a_part_and_drops_the_rest() -> None:
     at.adds_up()
 
 
+@pytest.mark.parametrize("execution", [mt5.SYMBOL_TRADE_EXECUTION_REQUEST, INSTANT])
+@pytest.mark.parametrize("filling", [FOK, IOC, RETURN])
+def test_at_an_agreed_price_all_is_filled_or_nothing(execution: int, filling: int) -> None:
+    at = flat({"depth": 0.4, "execution": execution}, conditions=SHALLOW)
+    at.fails(10006, volume=0.5, price=1.1001, type_filling=filling)
+    code, ticket = at.deal(BUY, 0.4, price=1.1001, type_filling=filling)
+    assert (code, at.one.volume, at.orders) == (10009, 0.4, [])
+    assert at.past(ticket).type_filling == FOK
+
+
 @pytest.mark.parametrize("mode", [HEDGING, NETTING, EXCHANGE])
 def test_return_fills_a_part_a_tick(mode: int) -> None:
     at = shallow(mode)
@@ -278,6 +345,36 @@ def test_return_fills_a_part_a_tick(mode: int) -> None:
     at.adds_up()
 
 
+@pytest.mark.parametrize(("side", "wanted"), [(BUY_LIMIT, 1.2002), (SELL_STOP, 1.2)])
+def test_an_order_that_ends_unfilled_shows_the_market_of_its_end(side: int, wanted: float) -> None:
+    rows = [(0.0, 1.1, 1.1001), (60.0, 1.2, 1.2002), (120.0, 1.3, 1.3003), (180.0, 1.0, 1.0001)]
+    until = {"type_time": mt5.ORDER_TIME_SPECIFIED, "expiration": START // 1000 + 120}
+    for looks in ((60,), (180,)):  # how the market is stepped through does not matter
+        at = At(market_of({"EURUSD": rows}))
+        _, removed = at.place(side, 0.9)
+        _, expired = at.place(side, 0.9, **until)
+        for look in looks:
+            at.go(look)
+        if looks == (60,):
+            assert at.ask(REMOVE, "", order=removed)[0] == 10009
+            assert at.past(removed).price_current == wanted
+        at.go(120)
+        assert at.past(expired).price_current == wanted  # before the ticks of that moment
+
+
+def test_the_rest_of_a_deleted_order_shows_the_market_of_its_end() -> None:
+    rows = [(0.0, 1.1, 1.1001), (60.0, 1.05, 1.0501), (120.0, 1.2, 1.2002), (180.0, 1.2, 1.2002)]
+    facts = {"EURUSD": {"depth": 0.1, "execution": ON_EXCHANGE}}
+    at = At(market_of({"EURUSD": rows}, facts), conditions=SHALLOW)
+    _, ticket = at.place(BUY_LIMIT, 1.06, 0.5)
+    at.go(120)
+    assert (at.one.volume, at.one.price_open) == (0.1, 1.0501)
+    assert at.ask(REMOVE, "", order=ticket)[0] == 10009
+    assert at.past(ticket).price_current == 1.2002
+    _, dropped = at.deal(BUY, 0.5, type_filling=IOC)
+    assert at.past(dropped).price_current == 1.2002
+
+
 def test_a_rest_can_be_deleted() -> None:
     at = shallow()
     _, ticket = at.deal(BUY, 1.0, type_filling=RETURN)
@@ -297,6 +394,42 @@ def test_on_a_hedging_account_a_closing_rest_goes_on_closing() -> None:
     at.go(60)
     assert [one.volume for one in at.positions] == [pytest.approx(0.3), 0.4]
     assert at.orders == []
+
+
+def being_closed(mode: int) -> tuple[At, int]:
+    """A position of 1.2 lots, of which 0.4 are just closed and 0.5 wait to be; and its ticket."""
+    at = shallow(mode)
+    _, ticket = at.deal(BUY, 1.2, type_filling=RETURN)
+    at.go(120)
+    assert (at.one.volume, at.orders) == (pytest.approx(1.2), [])
+    assert at.deal(SELL, 0.9, position=ticket, type_filling=RETURN)[0] == 10010
+    assert (at.one.volume, at.orders[0].volume_current) == (pytest.approx(0.8), 0.5)
+    return at, ticket
+
+
+def test_what_is_being_closed_cannot_be_closed_by_another_order() -> None:
+    at, ticket = being_closed(HEDGING)
+    again = {"side": SELL, "position": ticket, "type_filling": RETURN}
+    at.fails(10038, volume=0.81, **again)
+    at.fails(10039, volume=0.31, **again)
+    at.fails(10039, volume=0.8, **again)
+    assert len(at.orders) == 1
+    assert at.deal(SELL, 0.3, position=ticket, type_filling=RETURN)[0] == 10009
+    at.go(240)
+    assert (at.positions, at.orders) == ([], [])
+    at.adds_up()
+
+
+def test_an_order_that_still_opens_does_not_stand_in_the_way_of_a_close() -> None:
+    at = shallow(HEDGING)
+    _, ticket = at.deal(BUY, 1.2, type_filling=RETURN)
+    assert at.orders[0].position_id == ticket
+    assert at.deal(SELL, 0.4, position=ticket)[0] == 10009
+
+
+def test_a_netting_account_closes_whatever_works() -> None:
+    at, ticket = being_closed(NETTING)
+    assert at.deal(SELL, 0.8, position=ticket, type_filling=RETURN)[0] == 10010
 
 
 @pytest.mark.parametrize("closing", [False, True])

@@ -48,10 +48,12 @@ WEEK = ((0, 5 * 1440),)
 @given(whole=st.integers(-(10**9), 10**9), part=st.fractions(0, 1))
 @example(whole=0, part=Fraction(1, 2))
 @example(whole=-1, part=Fraction(1, 2))
+@example(whole=416, part=Fraction("0.499902"))
+@example(whole=416, part=Fraction("0.499906"))
 def test_money_is_rounded_to_the_cent_halves_away_from_zero(whole: int, part: Fraction) -> None:
     exact = (whole + part) / 100
-    up = abs(exact) * 100 + Fraction(1, 2) + Fraction(1, 10_000)
-    if abs(up - round(up)) < Fraction(1, 10**6):
+    up = abs(exact) * 100 + Fraction(1, 2) + Fraction("0.9555555e-4")
+    if abs(up - round(up)) < Fraction(1, 10**9):
         return  # the tolerance's own border is not a matter of binary fractions
     wanted = math.floor(up) / 100 * (-1 if exact < 0 else 1)
     assert cents(float(exact)) == wanted
@@ -60,7 +62,14 @@ def test_money_is_rounded_to_the_cent_halves_away_from_zero(whole: int, part: Fr
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
-    [(0.005, 0.01), (-0.005, -0.01), (1.00499, 1.0), (2.675, 2.68), (1.005, 1.01)],
+    [
+        (0.005, 0.01),
+        (-0.005, -0.01),
+        (1.00499, 1.0),
+        (2.675, 2.68),
+        (1.005, 1.01),
+        (-4.164999, -4.16),
+    ],
 )
 def test_binary_fractions_do_not_decide(value: float, wanted: float) -> None:
     assert cents(value) == wanted
@@ -89,14 +98,18 @@ def test_an_average_price_is_rounded_to_8_decimals() -> None:
         ("EURUSD", "EUR", {"calc_mode": mt5.SYMBOL_CALC_MODE_CFDLEVERAGE}, 550.0),
         ("EURUSD", "USD", {"calc_mode": mt5.SYMBOL_CALC_MODE_CFD, "margin_rate": 0.1}, 11_000.0),
         ("EURUSD", "USD", {"calc_mode": 1, "margin_initial": 700.0}, 1_400.0),
-        ("EURUSD", "EUR", {"calc_mode": 33, "margin_initial": 700.0}, 1_400.0),
+        ("EURUSD", "EUR", {"calc_mode": 33, "margin_initial": 700.0}, 700.0),
+        ("EURJPY", "USD", {}, 100_000 * 2.0 / 100),  # of euros: the price in yen is nothing to it
+        ("EURJPY", "EUR", {}, 100_000 / 100),
+        ("EURJPY", "JPY", {}, 100_000 * 1.1 / 100),  # the pair itself is what converts
+        ("USDJPY", "USD", {}, 100_000 / 100),
     ],
 )
 def test_margin_of_a_lot(
     symbol: str, currency: str, changes: dict[str, Any], wanted: float
 ) -> None:
     market = market_of({symbol: FLAT[:2]}, {symbol: changes})
-    rates = {"EUR": 2.0, "USD": 0.5} if currency == "EUR" else {"USD": 1.0, "EUR": 2.0}
+    rates = {"EUR": 1.0, "USD": 0.5} if currency == "EUR" else {"USD": 1.0, "EUR": 2.0}
     found = margin_of_lot(
         market.specs[symbol], 1.1, currency=currency, leverage=100, rate=lambda of: rates[of]
     )
@@ -183,9 +196,29 @@ def test_the_account_after_a_request() -> None:
         done.deal(BUY, 0.3)
         done.deal(BUY, 0.1, symbol="GBPUSD")
         done.deal(side, volume)
-        assert seen == done.broker.money()
+        # what it opens floats at nothing: the spread is left out
+        after = done.broker.money()
+        assert seen == Money.of(done.book.account.balance, before.profit, after.margin)
+        assert after.profit < before.profit
     dear = TradeRequest(action=1, symbol="EURUSD", type=BUY, volume=90.0)
     assert at.broker.projected(dear) == before
+
+
+@pytest.mark.parametrize(
+    ("side", "volume", "opened"),
+    [(BUY, 0.2, 0.0), (SELL, 0.2, -1.0), (SELL, 0.3, 0.0), (SELL, 0.5, 0.0)],
+)
+def test_a_netted_account_after_a_request(side: int, volume: float, opened: float) -> None:
+    """It grows, is reduced by two thirds, is closed, is reversed."""
+    at = At(market_of({"EURUSD": FLAT[:9], "GBPUSD": FLAT[:9]}), mode=NETTING)
+    at.deal(BUY, 0.3)
+    at.deal(BUY, 0.1, symbol="GBPUSD")
+    assert at.broker.money().profit == -4.0
+    kept = -3.0 if side == BUY else opened
+    seen = at.broker.projected(TradeRequest(action=1, symbol="EURUSD", type=side, volume=volume))
+    at.deal(side, volume)
+    assert (seen.profit, seen.margin) == (kept - 1.0, at.broker.money().margin)
+    assert seen.equity == at.book.account.balance + seen.profit
 
 
 @pytest.mark.parametrize(
@@ -212,7 +245,28 @@ def test_profit_is_converted_at_the_rate_of_the_moment(side: int, wanted: float)
     at = At(market_of(rows))
     assert at.broker.calc_profit(side, "USDJPY", 1.0, 149.0, 150.0) == wanted
     assert at.broker.calc_profit(side, "NOPE", 1.0, 149.0, 150.0) is None
-    assert at.broker.calc_margin(7, "USDJPY", 1.0, 149.0) is None
+    assert at.broker.calc_margin(8, "USDJPY", 1.0, 149.0) is None
+
+
+def test_the_margin_of_a_pair_follows_its_base_currency_alone() -> None:
+    euro = [(0.0, 1.08, 1.0802), (60.0, 1.2, 1.2002), (90.0, 1.2, 1.2002)]
+    yen = [(0.0, 163.0, 163.01), (30.0, 180.0, 180.01), (90.0, 180.0, 180.01)]
+    at = At(market_of({"EURUSD": euro, "EURJPY": yen}))
+    for seconds, wanted in ((0, 1_080.1), (30, 1_080.1), (60, 1_200.1)):
+        at.go(seconds)
+        for price in (163.0, 326.0):
+            assert at.broker.calc_margin(BUY, "EURJPY", 1.0, price) == wanted
+    at.deal(BUY, 0.1, symbol="EURJPY")
+    assert at.broker.money().margin == 120.01
+    assert at.broker.calc_margin(BUY, "EURUSD", 1.0, 1.5) == 1_500.0  # converts by its own price
+
+
+@pytest.mark.parametrize("kind", range(8))
+def test_a_margin_can_be_asked_for_any_type_that_opens(kind: int) -> None:
+    at = At(market_of({"EURUSD": FLAT[:2]}))
+    assert at.broker.calc_margin(kind, "EURUSD", 0.1, 1.2) == 120.0
+    profit = at.broker.calc_profit(kind, "EURUSD", 0.1, 1.2, 1.3)
+    assert profit == ([1000.0, -1000.0][kind] if kind < 2 else None)
 
 
 # -- swaps -----------------------------------------------------------------
@@ -327,7 +381,7 @@ def test_an_order_ends_at_the_moment_it_is_due(
     assert at.orders == []
     past = at.past(ticket)
     assert (past.state, past.time_done_msc) == (mt5.ORDER_STATE_EXPIRED, START + end * 1000)
-    assert past.time_expiration == (until or (START // 1000 + end))
+    assert past.time_expiration == (until or START // 1000)  # of a day it is the beginning
     assert at.deals() == []
 
 

@@ -54,9 +54,14 @@ def test_a_book_fits_its_quote(
         assert all(one.volume >= spec.volume_step for one in side)
         steps = [one.volume / spec.volume_step for one in side]
         assert all(abs(one - round(one)) < 1e-6 for one in steps)
-    if limited:  # to within the rounding of each level
-        total = sum(one.volume for one in offers)
-        assert abs(total - spec.depth) <= spec.volume_step * count
+        if limited:  # so that what fills at once can be told from the book
+            assert round(sum(one.volume for one in side), 8) == spec.depth
+
+
+def test_a_book_is_not_deeper_than_its_symbol() -> None:
+    spec = replace(CATALOGUE["FDXS"], book_levels=10, depth=3.5)
+    found = levels(spec, Price(MONDAY, 19_000.0, 19_002.0))
+    assert [(one.type, one.volume) for one in found] == [(SELL, 1.0)] * 3 + [(BUY, 1.0)] * 3
 
 
 def test_a_book_changes_with_the_quote() -> None:
@@ -94,7 +99,7 @@ def test_a_symbol_makes_sense(name: str) -> None:
     assert 0 < spec.volume_min <= spec.depth <= spec.volume_max
     for volume in (spec.volume_min, spec.volume_max, spec.depth, spec.volume_limit):
         assert abs(volume / spec.volume_step - round(volume / spec.volume_step)) < 1e-9
-    assert Hours(spec.week).always == spec.always_open
+    assert Hours(spec.week).always == (spec.week is None)
     assert spec.swap_mode in {0, 1, 5}
     assert (spec.swap_long == spec.swap_short == 0.0) == (spec.swap_mode == 0)
     assert spec.swap_long + spec.swap_short <= 0.0  # the broker earns on both sides together
@@ -111,7 +116,7 @@ def test_the_catalogue_has_one_of_each_kind() -> None:
         "FDXS"
     ]
     assert [n for n, one in CATALOGUE.items() if one.exchange] == ["FDXS"]
-    assert [n for n, one in CATALOGUE.items() if one.always_open] == ["BTCUSD", "ETHUSD"]
+    assert [n for n, one in CATALOGUE.items() if one.week is None] == ["BTCUSD", "ETHUSD"]
     assert {one.filling_mode for one in CATALOGUE.values()} == {1, 2, 3}
     assert {one.digits for one in CATALOGUE.values()} == {0, 2, 3, 5}
     majors = {"EURUSD", "GBPUSD", "USDJPY", "USDCHF", "AUDUSD", "USDCAD", "NZDUSD"}

@@ -234,7 +234,7 @@ def test_ticks_of_an_exchange(flags: int, picked: list[int]) -> None:
     assert found["time_msc"].tolist() == [MONDAY + 30_000 * one for one in picked]
     assert found["flags"].tolist() == [[6, 2, 56, 4, 2, 88][one] for one in picked]
     assert found["last"].tolist() == [[0.0, 0.0, 102.0, 102.0, 102.0, 103.0][n] for n in picked]
-    assert found["volume"].tolist() == [[0, 0, 3, 0, 0, 4][one] for one in picked]
+    assert found["volume"].tolist() == [[0, 0, 3, 3, 3, 4][one] for one in picked]
     assert found["volume_real"].tolist() == found["volume"].tolist()
 
 
@@ -246,6 +246,42 @@ def test_volumes_of_an_exchange_are_in_bars_and_quotes() -> None:
     price = market.price("FDXS", now)
     assert price is not None
     assert (price.last, price.volume, price.flags) == (103.0, 4.0, 88)
+
+
+@pytest.mark.parametrize(
+    ("begins", "wanted"),
+    [
+        (0, (103.0, 102.0, 7.0)),  # the first ticks of the day are quotes before any trade
+        (4, (103.0, 103.0, 4.0)),  # and here they repeat yesterday's
+        (6, (0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_day_of_an_exchange_is_that_of_its_own_trades(
+    begins: int, wanted: tuple[float, float, float]
+) -> None:
+    one = exchange().ticks("FDXS", 0, MONDAY + DAY)
+    assert one.trades is not None
+    times = np.append(one.time_msc, MONDAY + HOUR)
+    times[begins:] += DAY
+    rows = (np.append(values, values[-1]) for values in (one.bid, one.ask, *one.trades[:2]))
+    bid, ask, last, volume = rows
+    series = Series(
+        symbol="FDXS",
+        spec=spec_for("FDXS"),
+        time_msc=times,
+        bid=bid,
+        ask=ask,
+        last=last,
+        volume=volume,
+        flags=np.append(one.trades.flags, np.uint32(6)),
+    )
+    market = RecordedMarket({"FDXS": series})
+    day = rates.day_of(market, "FDXS", MONDAY + 2 * DAY, ZONES[UTC])
+    assert day is not None
+    assert (day.last_high, day.last_low, day.volume) == wanted
+    price = market.price("FDXS", MONDAY + 2 * DAY)
+    assert price is not None
+    assert (price.last, price.volume) == (103.0, 4.0)
 
 
 @settings(max_examples=60, deadline=None)

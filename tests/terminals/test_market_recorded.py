@@ -45,9 +45,10 @@ def test_ticks_of_an_exchange_keep_their_trades(tmp_path: Path) -> None:
     price = market.price("FDXS", begin + 1_500)
     assert price is not None
     assert tuple(price) == (begin + 1_000, 100.0, 102.0, 102.0, 3.0, 56)
-    trades = market.ticks("FDXS", begin + 1_000, begin + 3_000).trades
+    trades = market.ticks("FDXS", begin + 1_000, begin + 4_000).trades
     assert trades is not None
-    assert trades.volume.tolist() == [0, 0]
+    assert trades.volume.tolist() == [3, 3, 2]  # a quote repeats what the newest trade was
+    assert trades.made.tolist() == [False, False, True]
 
 
 def test_without_a_trade_there_are_none(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_an_exchange_reports_its_trades() -> None:
     ticks = typical(START_MS).ticks("FDXS", START_MS, START_MS + DAY)
     trades = ticks.trades
     assert trades is not None
-    traded = trades.volume > 0
+    traded = trades.made
     assert 0.3 < traded.mean() < 0.5
     assert np.array_equal(traded, (trades.flags & 24) == 24)
     assert (trades.flags[~traded] & 24 == 0).all()
@@ -224,8 +224,23 @@ def test_an_exchange_reports_its_trades() -> None:
     assert np.array_equal(trades.last[bought], ticks.ask[bought])
     assert np.array_equal(trades.last[sold], ticks.bid[sold])
     later = np.flatnonzero(~traded[1:]) + 1
-    assert np.array_equal(trades.last[later], trades.last[later - 1])
+    for values in (trades.last, trades.volume):  # a quote repeats the newest trade
+        assert np.array_equal(values[later], values[later - 1])
+    assert (trades.volume[1:] > 0).all()
     assert typical(START_MS).ticks("EURUSD", START_MS, START_MS + DAY).trades is None
+
+
+def test_a_trade_is_carried_through_minutes_without_any_tick() -> None:
+    closes = utc("2023-11-14 21:00")  # 23:00 of the wall
+    begin = closes - 3 * HOUR - 20  # the chunk in which it closes is open for 20 ms
+    for seed in range(2):
+        stepped, whole = typical(begin, seed, ("FDXS",)), typical(begin, seed, ("FDXS",))
+        opens = closes + 4 * HOUR
+        for at in range(begin, opens, HOUR // 8):
+            found = stepped.price("FDXS", at)
+            assert found is not None
+            assert found.last > 0.0 < found.volume
+        assert same(*(one.ticks("FDXS", begin, opens) for one in (whole, stepped)))
 
 
 @pytest.mark.parametrize("at", [FRIDAY, SATURDAY, SATURDAY + DAY, MONDAY + 7 * DAY - 2 * HOUR])

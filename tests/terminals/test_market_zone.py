@@ -167,6 +167,8 @@ def test_midnights_follow_each_other(name: str, at: int) -> None:
     zone = ZONES[name]
     first = zone.next_midnight(at)
     second = zone.next_midnight(first)
+    assert zone.midnight(first) == zone.midnight(second - 1) == first
+    assert zone.midnight(at) <= at < zone.next_midnight(zone.midnight(at))
     assert at < first < second
     # Nothing before it belongs to its day, and no day is left out or comes twice.
     assert told(zone.to_wall_msc(first)).date() > told(zone.to_wall_msc(first - 1)).date()
@@ -185,6 +187,10 @@ def test_clocks_that_change_at_midnight() -> None:
     # Back from 01:00 to 00:00: the day has turned at the first pass already.
     assert havana.next_midnight(utc("2024-11-03 03:00")) == utc("2024-11-03 04:00")
     assert havana.next_midnight(utc("2024-11-03 04:30")) == utc("2024-11-04 05:00")
+    assert havana.midnight(utc("2024-03-10 05:00")) == utc("2024-03-10 05:00")
+    assert havana.midnight(utc("2024-03-10 04:59")) == utc("2024-03-09 05:00")
+    # 00:30 for the second time: the day began at the first midnight
+    assert havana.midnight(utc("2024-11-03 05:30")) == utc("2024-11-03 04:00")
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "Europe", "GMT+25"])

@@ -361,7 +361,6 @@ def test_the_tick_of_an_exchange_has_its_last_trade() -> None:
     monday = 1_699_876_800  # 12:00
     clock = Clock(monday)
     terminal = generated(market=GeneratedMarket(7, monday, ("FDXS",)), now=clock)
-    dealt = 0.0
     for _ in range(60):
         clock.at += 10
         info, tick = terminal.symbol_info("FDXS"), terminal.symbol_info_tick("FDXS")
@@ -370,8 +369,11 @@ def test_the_tick_of_an_exchange_has_its_last_trade() -> None:
         assert tick.last > 0.0
         volumes = tick.volume, tick.volume_real
         assert (tick.last, *volumes) == (info.last, info.volume, info.volume_real)
-        dealt += tick.volume_real  # many a tick only quotes
-    assert dealt > 0.0
+        assert tick.volume_real >= 1.0  # of that trade, also when the tick only quotes
+        assert 0.0 < info.lastlow <= info.last <= info.lasthigh
+    bars = terminal.copy_rates_from_pos("FDXS", mt5.TIMEFRAME_M1, 0, 1)
+    assert bars is not None
+    assert (info.chart_mode, bars["close"][0]) == (mt5.SYMBOL_CHART_MODE_BID, tick.bid)
     terminal.set_price("FDXS", 16_000.0, 16_001.0)
     held = terminal.symbol_info_tick("FDXS")
     assert held is not None

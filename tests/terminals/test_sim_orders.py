@@ -42,6 +42,7 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("negative stop", {"sl": -1.0}, 10016),
     ("infinite target", {"tp": math.inf}, 10016),
     ("sell with its stop below", {"type": SELL, "sl": 1.09}, 10016),
+    ("stop with too many digits", {"sl": 1.0912345}, 10016),
     ("nonsense price", {"price": math.nan}, 10015),
     ("pending type", {"type": mt5.ORDER_TYPE_BUY_LIMIT}, 10035),
     ("unknown symbol", {"symbol": "NOPE"}, 10013),
@@ -365,9 +366,20 @@ def test_first_in_first_out_goes_by_time_not_by_ticket() -> None:
     assert sent(terminal, order(type=SELL, position=younger)).retcode == 10009
 
 
+def test_a_position_closes_without_its_symbol_and_is_told_the_quote() -> None:
+    terminal = quiet()
+    ticket = sent(terminal, order()).order
+    done = sent(terminal, order(symbol=None, type=SELL, position=ticket))
+    assert (done.retcode, done.bid, done.ask) == (10009, 1.1, 1.1001)
+    assert (done.request.symbol, terminal.positions_get()) == ("", ())
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
+        ("order_calc_margin", (8, "EURUSD", 1.0, 1.1)),
+        ("order_calc_margin", (-1, "EURUSD", 1.0, 1.1)),
+        ("order_calc_profit", (2, "EURUSD", 1.0, 1.1, 1.2)),
         ("order_calc_margin", (0, "EURUSD", math.inf, 1.0)),
         ("order_calc_margin", (0, "EURUSD", 1.0, math.inf)),
         ("order_calc_margin", (0, "EURUSD", 1e200, 1e200)),
