@@ -70,7 +70,7 @@ def aiomql(test: str) -> str:
 
 
 PROGRAMMING: Final = (
-    "MQL5 Programming for Traders (https://www.mql5.com/en/book), Advanced language tools, Python, "
+    "https://www.mql5.com/en/book: MQL5 Programming for Traders, Advanced language tools, Python, "
     '"Reading the history of orders and deals": published output'
 )
 REQUEST_PARSER: Final = part("reading of a trade request", 0x1800093C0)

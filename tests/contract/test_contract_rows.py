@@ -15,7 +15,7 @@ from terminals.functions import FUNCTIONS
 from terminals.module import module_functions
 
 START = 1_700_000_000.0
-SOURCES = (WHEEL, "https://www.mql5.com/en/docs/", "github.com/")
+SOURCES = (WHEEL, "https://www.mql5.com/en/docs/", "https://www.mql5.com/en/book", "github.com/")
 
 Functions = Mapping[str, Callable[..., Any]]
 
