@@ -14,12 +14,14 @@ from typing import Final
 from terminals.sim.conditions import IDEAL, Conditions
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import History
+from terminals.sim.mark import NO_ORIGINS, Origin
 from terminals.sim.quotes import Price, Ticks
 from terminals.sim.sessions import Hours
 from terminals.sim.symbols import CATALOGUE, SymbolSpec, spec_for
 from terminals.sim.walk import Walk
-from terminals.sim.zone import BrokerZone
+from terminals.sim.zone import DAY_MS, BrokerZone
 
+RESUMED_MS: Final = 14 * DAY_MS  # some seconds' work for all symbols
 DEFAULT_SYMBOLS: Final = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD")
 
 
@@ -60,7 +62,9 @@ class GeneratedMarket:
         self.start_msc = round(start * 1000.0)
         self.end_msc: int | None = None
         self._walks: dict[str, Walk] = {}
-        self._anchors: dict[str, float] = {}
+        hours = f"sessions of {conditions.zone}" if conditions.sessions else "always open"
+        self._draw = f"seed {seed}, volatility {volatility:g}, {hours}"
+        self._origins: dict[str, Origin] = {}
         self._seen_msc = self.start_msc  # how far the market has been played
 
     @classmethod
@@ -83,13 +87,29 @@ class GeneratedMarket:
         """Never: there is always a next price."""
         return False
 
-    def begin(self, at_msc: int, prices: Mapping[str, float]) -> int:
-        """Start over at a market time, near the given mid prices."""
+    def begin(
+        self,
+        at_msc: int,
+        prices: Mapping[str, float],
+        origins: Mapping[str, Origin] = NO_ORIGINS,
+    ) -> int:
+        """Go on at a market time: from the known origins, else near the given mid prices.
+
+        An origin of another draw is none, nor one of more than `RESUMED_MS` ago: all that has
+        been since then is made again.
+        """
         self.start_msc = at_msc
-        self._anchors = dict(prices)
         self._walks = {}
+        self._origins = {symbol: self._origin(at_msc, price) for symbol, price in prices.items()}
+        for symbol, one in origins.items():
+            if one.draw == self._draw and at_msc - RESUMED_MS <= one.start_msc <= at_msc:
+                self._origins[symbol] = one
         self._seen_msc = at_msc
         return at_msc
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Return where the prices of each symbol come from that was looked at."""
+        return {symbol: self._origins[symbol] for symbol in self._walks}
 
     def play(self, upto_msc: int) -> None:
         """Let go of ticks that are older than a day of open market."""
@@ -118,15 +138,21 @@ class GeneratedMarket:
         """Return a depth of market around the quote."""
         return levels(self.specs[symbol], self.price(symbol, at_msc))
 
+    def _origin(self, start_msc: int, anchor: float) -> Origin:
+        return Origin(draw=self._draw, start_msc=start_msc, anchor=anchor)
+
     def _walk(self, symbol: str) -> Walk:
         walk = self._walks.get(symbol)
         if walk is None:
             spec = self.specs[symbol]
+            origin = self._origins.setdefault(
+                symbol, self._origin(self.start_msc, spec.typical_price)
+            )
             walk = Walk(
                 spec,
                 self._seed,
-                self.start_msc,
-                self._anchors.get(symbol, spec.typical_price),
+                origin.start_msc,
+                origin.anchor,
                 self._volatility,
                 zone=self._zone,
                 hours=self._hours[symbol],

@@ -20,6 +20,7 @@ from terminals.sim.zone import DAY_MS, BrokerZone
 MINUTES_MS: Final = 30 * DAY_MS  # for how long minutes are kept
 QUARTERS_MS: Final = 730 * DAY_MS  # how far the past goes back that was never played
 SAMPLES: Final = 4  # prices of which a bar of the past is made
+PULL: Final = math.log(2.0) / 150.0  # a day: half of a distance is gone after 150 days
 PERSISTENCE: Final = 0.95  # of an hour's log volatility
 JOLT: Final = 0.12
 
@@ -46,7 +47,10 @@ class Past:
     def _walk(
         self, since: int, until: int, length: int, price: float, volatility: float
     ) -> tuple[Rows, float]:
-        """Walk back from a price; return the bars and where they begin."""
+        """Walk back from a price, drawn to the typical one; return the bars and where they begin.
+
+        Drawn by nothing, two years would leave a price anywhere.
+        """
         random = np.random.default_rng((*self._seed, length))
         opened = np.arange(since // length * length, until, length, dtype=np.int64)
         # By its end: the bar in which a market opens has ticks, too.
@@ -55,12 +59,16 @@ class Past:
             return NO_ROWS, price
         relative = np.exp(_clusters(random, -(-len(opened) * length // (4 * QUARTER_MS))))
         each = np.repeat(relative, 4 * QUARTER_MS // length)[: len(opened)]
-        scale = volatility * math.sqrt(length / SAMPLES / DAY_MS)
+        days = length / SAMPLES / DAY_MS  # between two samples
+        scale = volatility * math.sqrt(days)
         moves = random.standard_normal((len(opened), SAMPLES)) * (each * scale)[:, None]
-        # Walked from its end: the last sample is the price.
-        path = np.cumsum(moves.reshape(-1)[::-1])[::-1]
-        path = np.append(path[1:], 0.0)
-        bid = np.round(price * np.exp(-path), self._spec.digits)
+        # Walked from its end: the last sample is the price. Distance from the typical one:
+        # y[n] = fade * y[n-1] - move[n], for all n at once.
+        backward = np.append(0.0, moves.reshape(-1)[:0:-1])
+        fading = np.exp(-PULL * days * np.arange(len(backward)))
+        typical = self._spec.typical_price
+        away = fading * (math.log(price / typical) - np.cumsum(backward / fading))
+        bid = np.round(typical * np.exp(away[::-1]), self._spec.digits)
         bid = np.maximum(bid, self._spec.point).reshape(-1, SAMPLES)
         out = np.zeros(len(opened), dtype=RATES)
         out["time"] = opened

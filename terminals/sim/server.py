@@ -14,9 +14,10 @@ from terminals.sim.broker import Broker
 from terminals.sim.clock import MarketClock
 from terminals.sim.conditions import Conditions
 from terminals.sim.demo import open_demo
+from terminals.sim.mark import MarketMark
 from terminals.sim.market import Market
 from terminals.sim.quotes import Price
-from terminals.sim.state import Loaded, MarketMark, StateFile, restore
+from terminals.sim.state import Loaded, StateFile, restore
 
 CATCH_UP_S: Final = 300.0  # for how long the market runs on while nobody is there, at most
 # The file says how far the market was. One that dies without a word must not go back by more than
@@ -130,7 +131,7 @@ class SimulatedServer:
         if mark is not None and mark.name == market.name:
             start = mark.time_msc
         if loaded is not None:
-            start = market.begin(start, loaded.anchors())
+            start = market.begin(start, loaded.anchors(), loaded.origins())
         self._clock.begin(start)
         if mark is not None and start == mark.time_msc:
             away = min(max(0.0, self._now() - mark.wall), CATCH_UP_S)
@@ -202,10 +203,15 @@ class SimulatedServer:
         quotes = self._quotes(home)
         prices = {symbol: price.mid for symbol, price in quotes.items() if price is not None}
         wall = self._now()
-        file.write(
-            home.book,
-            MarketMark(name=self.market.name, time_msc=home.at_msc, wall=wall, prices=prices),
+        origins = self.market.origins()
+        mark = MarketMark(
+            name=self.market.name,
+            time_msc=home.at_msc,
+            wall=wall,
+            prices=prices,
+            origins={at: one for at, one in origins.items() if not home.pinned(at)},
         )
+        file.write(home.book, mark)
         self._wrote_at = wall
 
     def _key(self, broker: Broker) -> tuple[int, str]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import MINUTE_MS, QUARTER_MS, History, Rows, rows_of_ticks
+from terminals.sim.mark import NO_ORIGINS, Origin
 from terminals.sim.market import Market
 from terminals.sim.quotes import FOREVER, Price, Prices, Ticks, Trades
 from terminals.sim.symbols import SymbolSpec
@@ -120,9 +121,18 @@ class SpoiledMarket:
         """Whether the market has been played to its end."""
         return self._market.over
 
-    def begin(self, at_msc: int, prices: Mapping[str, float]) -> int:
+    def begin(
+        self,
+        at_msc: int,
+        prices: Mapping[str, float],
+        origins: Mapping[str, Origin] = NO_ORIGINS,
+    ) -> int:
         """Take up again at a market time near the given mid prices; return the time taken."""
-        return self._market.begin(at_msc, prices)
+        return self._market.begin(at_msc, prices, origins)
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Return where the prices of each symbol came from, if they can be made again."""
+        return self._market.origins()
 
     def play(self, upto_msc: int) -> None:
         """Note that the broker has seen everything up to this time; forget what is long over."""

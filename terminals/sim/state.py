@@ -4,7 +4,7 @@
      "positions": [fields of TradePosition, and "margin" of one lot],
      "orders": [fields of TradeOrder],            working ones
      "history": {"orders": [...], "deals": [...]},
-     "market": {"name", "time_msc", "wall", "prices"}}
+     "market": {"name", "time_msc", "wall", "prices", "walks"}}
 
 A person or a program may write it by hand: only a position's `symbol` is
 required, and of an order its symbol, a volume, and the price that it waits for.
@@ -12,7 +12,8 @@ required, and of an order its symbol, a volume, and the price that it waits for.
 was written. Whoever goes on from the file takes the market up at that time and
 lets it run on for as long as nobody was there, five minutes of the caller's
 clock at most: a stop that was reached meanwhile has triggered, and a recording
-put aside overnight has not run out.
+put aside overnight has not run out. `walks` is where generated prices came
+from: from there they are made again, so that bars and ticks of the past stay.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from defence.errors import Invalid
 from terminals import constants as mt5
 from terminals.sim.book import Book, OpenPosition, SimAccount
 from terminals.sim.document import Document, GrownLines, lines_of, replace_text
+from terminals.sim.mark import MarketMark, Origin, mark_from
 from terminals.sim.market import Price
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.working import LIMIT_OF
@@ -36,16 +38,6 @@ _TOP: Final = ("account", "positions", "orders", "history", "market")
 _MODES: Final = {"netting": 0, "exchange": 1, "hedging": 2}
 _VOLUMES: Final = (("volume_initial", "volume_current"), ("volume_current", "volume_initial"))
 _MAY_WORK: Final = range(mt5.ORDER_TYPE_BUY, mt5.ORDER_TYPE_SELL_STOP_LIMIT + 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarketMark:
-    """Where the market stood when the file was written."""
-
-    name: str
-    time_msc: int
-    wall: float
-    prices: Mapping[str, float]  # mid prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +59,10 @@ class Loaded:
             if price:
                 found[row["symbol"]] = price
         return {**found, **(self.mark.prices if self.mark is not None else {})}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Return where prices came from that can be made again as they were."""
+        return {} if self.mark is None else self.mark.origins
 
 
 class StateFile:
@@ -131,18 +127,12 @@ def _content(book: Book, history: str, mark: MarketMark) -> str:
         {**position_struct(one)._asdict(), "margin": one.margin} for one in book.positions.values()
     )
     orders = lines_of(one._asdict() for one in book.orders.values())
-    market = {
-        "name": mark.name,
-        "time_msc": mark.time_msc,
-        "wall": mark.wall,
-        "prices": dict(mark.prices),
-    }
     return (
         f'{{"account": {json.dumps(account, indent=1)},\n'
         f'"positions": {positions},\n'
         f'"orders": {orders},\n'
         f'"history": {history},\n'
-        f'"market": {json.dumps(market, indent=1)}}}\n'
+        f'"market": {json.dumps(mark.plain(), indent=1)}}}\n'
     )
 
 
@@ -197,7 +187,7 @@ class _Reader(Document):
             orders=orders,
             past_orders=None if past is None else past_orders,
             deals=None if past is None else deals,
-            mark=self._mark(top.get("market")),
+            mark=mark_from(self, top.get("market"), self._specs),
         )
 
     def _account(self, value: object) -> SimAccount:
@@ -310,25 +300,6 @@ class _Reader(Document):
                         what += ", and a netting account has one position a symbol"
                     self.refuse(f"positions[{index}].{name}", value, what, "correct one of them")
                 seen.add(value)
-
-    def _mark(self, value: object) -> MarketMark | None:
-        if value is None:
-            return None
-        given = self.mapping("market", value, ("name", "time_msc", "wall", "prices"))
-        prices = given.get("prices") or {}
-        if not isinstance(prices, dict):
-            self.refuse("market.prices", prices, f"{prices!r:.40} is no object", "write {...}")
-        least = 1e-9
-        return MarketMark(
-            name=self.text("market.name", given.get("name", "")),
-            time_msc=self.whole("market.time_msc", given.get("time_msc", 0)),
-            wall=self.number("market.wall", given.get("wall", 0.0)),
-            prices={
-                symbol: self.number(f"market.prices.{symbol}", price, least)
-                for symbol, price in prices.items()
-                if symbol in self._specs
-            },
-        )
 
 
 def restore(book: Book, loaded: Loaded, broker_price: Mapping[str, Price | None], at: int) -> None:

@@ -50,6 +50,10 @@ class Valuation:
         """Whether the symbol trades now; a pinned quote trades."""
         return symbol in self._pins or self.market.is_open(symbol, self.at_msc)
 
+    def pinned(self, symbol: str) -> bool:
+        """Whether somebody has set the symbol's price."""
+        return symbol in self._pins
+
     def mid(self, stem: str) -> float | None:
         """Return the mid price of a symbol by its six letters, to convert money by."""
         symbol = self._by_stem.get(stem)

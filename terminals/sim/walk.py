@@ -140,7 +140,9 @@ class Walk:
             self._history = History(self._spec.point, minutes_ms=MINUTES_MS)
             past = Past(self._spec, self._hours, self._zone, self._entropy)
             data = self._cursor.data
-            first = past.make(data.time_msc.item(0), data.bid.item(0), self._daily)
+            # at the symbol's own pace: a demonstration's haste is for what is played
+            usual = self._spec.daily_volatility
+            first = past.make(data.time_msc.item(0), data.bid.item(0), usual)
             self._history.begin(*first)
         return self._history
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from terminals.sim.depth import Level, levels
+from terminals.sim.mark import NO_ORIGINS, Origin
 from terminals.sim.market import Price, Ticks
 from terminals.sim.symbols import SymbolSpec, spec_for
 
@@ -39,8 +40,16 @@ class SteppedMarket:
         quote = self._quote(self.specs[symbol], old.bid * (1.0 + by), at_msc)
         self._steps[symbol].append(quote)
 
-    def begin(self, at_msc: int, prices: Mapping[str, float]) -> int:
+    def begin(
+        self,
+        at_msc: int,
+        prices: Mapping[str, float],
+        origins: Mapping[str, Origin] = NO_ORIGINS,
+    ) -> int:
         return self.start_msc
+
+    def origins(self) -> Mapping[str, Origin]:
+        return NO_ORIGINS
 
     def play(self, upto_msc: int) -> None:
         """Nothing is forgotten: an hour has few steps."""

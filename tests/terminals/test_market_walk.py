@@ -280,3 +280,18 @@ def test_the_terms_choose_the_symbols() -> None:
     # Sessions alone need no other term.
     only = GeneratedMarket.under(replace(conditions_named("ideal"), sessions=True), start=START)
     assert not only.is_open("EURUSD", SATURDAY)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("conditions", ["ideal", "typical"])
+def test_two_years_of_past_stay_where_such_a_price_is(conditions: str, seed: int) -> None:
+    market = GeneratedMarket.under(conditions_named(conditions), seed=seed, start=START)
+    # far from its typical price, to which the past is drawn
+    assert market.begin(START_MS, {"EURUSD": 1.4}) == START_MS
+    quarters = market.history("EURUSD", START_MS).rows(0, START_MS, quarters=True)[0]
+    assert START_MS - quarters["time"][0] > 700 * DAY
+    early = quarters[quarters["time"] < START_MS - 400 * DAY]
+    assert 0.85 < early["low"].min() < early["high"].max() < 1.4
+    day = 96
+    moves = np.diff(np.log(quarters["close"][::day]))
+    assert 0.004 < moves.std() < 0.008, "0.6 % a day, however lively what is played is"

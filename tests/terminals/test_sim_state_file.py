@@ -293,6 +293,11 @@ BAD: list[tuple[object, str]] = [
     ({"market": {"time_msc": "now"}}, "market.time_msc: 'now'"),
     ({"market": {"prices": {"EURUSD": 0}}}, "market.prices.EURUSD: 0"),
     ({"market": {"prices": [1]}}, "market.prices: [1] is no object"),
+    ({"market": {"walks": "all"}}, "market.walks: 'all' is no object"),
+    ({"market": {"walks": {"EURUSD": {"seed": 1}}}}, "market.walks.EURUSD.seed: unknown field"),
+    ({"market": {"walks": {"EURUSD": {"anchor": 0}}}}, "market.walks.EURUSD.anchor: 0"),
+    ({"market": {"walks": {"EURUSD": {"start_msc": 1.5}}}}, "market.walks.EURUSD.start_msc: 1.5"),
+    ({"market": {"walks": {"EURUSD": {"draw": 7}}}}, "market.walks.EURUSD.draw: 7"),
 ]
 
 
