@@ -172,9 +172,11 @@ class MT5Connector(GuardActor):
         return None
 
     def _freeze(self, message: Freeze) -> dict[str, object]:
-        """Told before it is answered: who froze sees it, also while no Monitor lives."""
-        if message.frozen or self._sending.frozen is not None:
-            self.emit(Kind.FROZEN, frozen=message.frozen, by=message.by, why=message.why)
+        """Told before it is answered: who froze sees it, also while no Monitor lives.
+
+        Always: a forerunner may have been frozen, and may not have lived to be thawed.
+        """
+        self.emit(Kind.FROZEN, frozen=message.frozen, by=message.by, why=message.why)
         self._sending.frozen = f"frozen by {message.by}" if message.frozen else None
         return {"frozen": message.frozen}
 

@@ -51,7 +51,7 @@ class Kind(StrEnum):
     TERMINAL_BACK = "terminal_back"
     SNAPSHOT = "snapshot"
     CANNOT_ACT = "cannot_act"
-    FROZEN = "frozen"  # the Connector sends nothing; `frozen` False: it sends again
+    FROZEN = "frozen"  # whether the Connector was told to send nothing
     TERMINAL_UPDATED = "terminal_updated"  # it came back, or went on, with another build
     # the trades
     REGISTERED = "registered"

@@ -41,7 +41,6 @@ def broker(given: Mapping[str, Any], *, port: int, verbose: bool = False) -> int
         try:
             with ExitStack() as stack:
                 terminal, server = _open(settings, path, port, stack)
-                server.start()
                 say(_told(server, terminal.account, path))
                 _stay(settings, signals)
             return DONE
@@ -54,7 +53,7 @@ def broker(given: Mapping[str, Any], *, port: int, verbose: bool = False) -> int
 def _open(
     settings: Settings, path: Path, port: int, stack: ExitStack
 ) -> tuple[SharedTerminal, BrokerServer]:
-    """Take the file's place and the port, and make the terminal; `stack` gives all back."""
+    """Take the file's place and the port, make the terminal, serve; `stack` gives all back."""
     from loguru import logger
 
     from storage.files import make_folder, write_whole
@@ -80,6 +79,7 @@ def _open(
         log=lambda level, text: who.log(level, "{}", text),
     )
     stack.callback(server.close)
+    server.start()  # who sees the file is answered
     write_whole(path, server.address.text().encode())
     stack.callback(_forget, path)
     return terminal, server

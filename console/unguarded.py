@@ -19,7 +19,7 @@ class Unguarded:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ready = self._armed = False
+        self._ready = self._armed = self._frozen = False
         self._watched = self._observed = self._told = 0
 
     def __call__(self, event: Event) -> None:
@@ -43,13 +43,13 @@ class Unguarded:
         elif event.kind is Kind.CONTROL:
             self._armed = facts.get("mode") == ARMED
         elif event.kind is Kind.FROZEN:
-            self._armed = self._armed and not facts.get("frozen")
+            self._frozen = bool(facts.get("frozen"))
         elif event.kind is Kind.BOOK:
             self._watched = _number(facts.get("active"))
             self._observed = _number(facts.get("observed"))
         else:
             return False
-        if not (self._ready and self._armed):
+        if self._frozen or not (self._ready and self._armed):
             self._told = 0
             return False
         before, self._told = self._told, self._observed

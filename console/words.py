@@ -305,7 +305,7 @@ def _frozen(facts: Facts) -> Line:
     why = f": {facts['why']}" if facts.has("why") else ""
     if facts["frozen"]:
         return Line(WARNING, f"frozen by {facts['by']}{why}: no order is sent at all")
-    return Line(INFO, f"thawed by {facts['by']}: orders are sent again, as the mode allows")
+    return Line(DEBUG, f"not frozen (by {facts['by']}): orders are sent as the mode allows")
 
 
 def _set_aside(facts: Facts) -> Line:

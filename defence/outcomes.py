@@ -11,9 +11,11 @@ from defence.rules import Rules
 from defence.trade import TradeRecord
 
 CANNOT_ACT = "cannot act"
+HELD_UP = "held up"
 # How the detail of an order begins that was not even tried: its decider was
-# replaced, ops had frozen the guard, or programs may not trade. It costs no try.
-UNTRIED = ("fenced", "frozen", CANNOT_ACT)
+# replaced, ops had frozen the guard, programs may not trade, or another order is
+# still at work on the symbol. It costs no try.
+UNTRIED = ("fenced", "frozen", CANNOT_ACT, HELD_UP)
 
 
 def predates(record: TradeRecord, asked_at: float, now: float) -> bool:

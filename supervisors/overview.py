@@ -40,7 +40,8 @@ class Seen:
     cannot_act: str | None = None
     snapshot_at: float | None = None
     connect_error: str | None = None
-    mode: str = OBSERVE
+    told: str = OBSERVE  # by the Monitor
+    frozen: bool = False  # so the Connector
     paused: str | None = None
     active_trades: int = 0
     observed: int = 0
@@ -53,6 +54,11 @@ class Seen:
     paused_host_at: float | None = None
     leaked_threads: int = 0  # of hung incarnations, that have not ended yet
     failing: Mapping[str, str] = field(default_factory=dict)  # store -> why it takes no writes
+
+    @property
+    def mode(self) -> str:
+        """What happens to decisions: they are sent only if Monitor and Connector both do so."""
+        return OBSERVE if self.frozen else self.told
 
 
 _STATES: dict[Kind, ChildState] = {
@@ -151,14 +157,13 @@ _CHANGES: dict[Kind, Callable[[Event], dict[str, Any]]] = {
     Kind.TERMINAL_LOST: lambda e: {"lost": e.facts["reason"]},
     Kind.TERMINAL_BACK: lambda _: {"lost": None},
     Kind.CANNOT_ACT: lambda e: {"cannot_act": e.facts["reason"]},
-    # the Monitor says so too, when it can; that it acts again is its word alone
-    Kind.FROZEN: lambda e: {"mode": OBSERVE} if e.facts["frozen"] else {},
+    Kind.FROZEN: lambda e: {"frozen": e.facts["frozen"]},
     Kind.TERMINAL_UPDATED: lambda e: {
         "terminal": {name: e.facts[name] for name in ("terminal", "real", "build")}
     },
     Kind.SNAPSHOT: lambda e: {"snapshot_at": e.at},
     Kind.CONTROL: lambda e: {
-        "mode": e.facts["mode"],
+        "told": e.facts["mode"],
         "paused": f"paused by {e.facts['by']}" if e.facts["paused"] else None,
     },
     Kind.BOOK: lambda e: {

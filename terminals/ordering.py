@@ -18,7 +18,7 @@ from types import TracebackType
 from defence.broker import Empty, Known, MarginMode, OrderFate, Quote, SymbolFacts, Unknown
 from defence.errors import CannotAct, Fenced, Invalid
 from defence.orders import Intent, IntentKind, Outcome, OutcomeKind
-from defence.outcomes import CANNOT_ACT
+from defence.outcomes import CANNOT_ACT, HELD_UP
 from defence.retcodes import Meaning
 from terminals.answers import Answer, answer_from, without_result
 from terminals.constants import (
@@ -207,7 +207,7 @@ def _nothing_at_work(terminal: Terminal, intent: Intent) -> None:
     if at_work:
         tickets = ", ".join(map(str, at_work))
         raise _Withheld(
-            f"order {tickets} is still at work on {intent.symbol}: "
+            f"{HELD_UP}: order {tickets} is still at work on {intent.symbol}: "
             "wait until it is filled, or delete it in the terminal"
         )
 

@@ -98,9 +98,17 @@ class PackageTerminal:
                 self._here = alone(self._environ)
         except DtmsError as error:
             return self._initialize_failed(str(error))
-        done = self._here.initialize(**options)
-        self._error = self._here.last_error()
-        return done
+        return bool(self._ask_here(self._here, "initialize", (), options))
+
+    def _ask_here(
+        self, here: SimulatedTerminal, name: str, args: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Any:
+        try:
+            answer = getattr(here, name)(*args, **named)
+        except Exception as raised:  # noqa: BLE001 - as from a broker: a fault may raise anything
+            return self._fail(name, _raised(raised))
+        self._error = here.last_error()
+        return answer
 
     def _initialize_failed(self, why: str) -> bool:
         self._error = (mt5.RES_E_INTERNAL_FAIL_INIT, f"IPC initialize failed, {why}")
@@ -144,9 +152,7 @@ class PackageTerminal:
         """Call a function of the package, with arguments as `terminals.arguments` reads them."""
         with self._mine():
             if self._here is not None and self._line is None:
-                answer = getattr(self._here, name)(*args, **named)
-                self._error = self._here.last_error()
-                return answer
+                return self._ask_here(self._here, name, args, named)
             until = time.monotonic() + _seconds(named) if name in _CONNECTING else float("inf")
             return self._exchange(name, args, named, until)
 
@@ -183,9 +189,7 @@ class PackageTerminal:
             if shape is not None:  # also with an error: the broker tells them only once
                 self._unpacking.learn(name, shape)
             if not ok:
-                raised = error_of(value)
-                code = mt5.RES_E_INTERNAL_FAIL
-                return self._fail(name, (code, f"IPC call failed: {raised}"))
+                return self._fail(name, _raised(error_of(value)))
             return self._unpacking.unpack(name, value)
         except Invalid:
             self._leave()
@@ -201,6 +205,10 @@ class PackageTerminal:
     def _fail(self, name: str, error: tuple[int, str]) -> bool | None:
         self._error = _SUCCESS if name in _SILENT else error
         return False if name in _BOOLEAN else None
+
+
+def _raised(error: Exception) -> tuple[int, str]:
+    return mt5.RES_E_INTERNAL_FAIL, f"IPC call failed: {error}"
 
 
 def _forward(name: str) -> Callable[..., Any]:

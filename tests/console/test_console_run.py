@@ -268,13 +268,15 @@ def test_an_armed_guard_says_what_it_only_observes() -> None:
         stage.guard.events.publish(Kind.FROZEN, frozen=True, by="ops", why="")
         book(stage, 5, 3)
         assert len(told()) == 3, "nobody expects it to act any more"
+        stage.guard.events.publish(Kind.FROZEN, frozen=False, by="ops", why="")
+        assert len(told()) == 4, "somebody does again"
         book(stage, 1, 0)
-        assert len(told()) == 3
+        assert len(told()) == 4
 
     stage.guard.when_started = begin
     stage.clock.at(1, steps)
     assert stage.run() == 0
-    assert len(told()) == 3, "the steps were taken"
+    assert len(told()) == 4, "the steps were taken"
 
 
 def test_a_new_simulated_broker_is_told_where_trades_are_stored(tmp_path: Path) -> None:

@@ -179,8 +179,8 @@ ROWS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (
         Kind.FROZEN,
         {"frozen": False, "by": "cli", "why": ""},
-        "INFO",
-        "thawed by cli: orders are sent again, as the mode allows",
+        "DEBUG",
+        "not frozen (by cli): orders are sent as the mode allows",
     ),
     (
         Kind.TERMINAL_UPDATED,

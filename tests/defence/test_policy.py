@@ -313,6 +313,14 @@ def test_failures_count_and_wait_longer_each_time() -> None:
     assert after_outcome(trade, other, outcome(OutcomeKind.NOT_SENT), NOW, RULES).attempts == 1
 
 
+@pytest.mark.parametrize("detail", ["fenced", "frozen by ops", "cannot act: x", "held up: x"])
+def test_orders_that_were_not_tried_are_no_attempt(detail: str) -> None:
+    untried = outcome(OutcomeKind.NOT_SENT, detail=detail)
+    assert after_outcome(record(), intent(), untried, NOW, RULES).attempts == 0
+    tried = outcome(OutcomeKind.NOT_SENT, detail=f"not {detail}")
+    assert after_outcome(record(), intent(), tried, NOW, RULES).attempts == 1
+
+
 def test_fenced_orders_and_orders_of_no_step_are_no_attempt() -> None:
     fenced = outcome(OutcomeKind.NOT_SENT, detail="fenced")
     after = after_outcome(record(), intent(), fenced, NOW, RULES)

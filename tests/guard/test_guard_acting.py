@@ -12,7 +12,7 @@ from actors.messages import Evaluated, Execute, Journalled, RecordOutcome
 from actors.names import CONNECTOR
 from actors.points import Points
 from defence.broker import Direction
-from defence.errors import Forbidden, Invalid, NotFound
+from defence.errors import DeadlinePassed, Forbidden, Invalid, NotFound
 from defence.orders import Intent, IntentKind
 from defence.trade import Step, TradeState
 from supervisors import Guard, Trade
@@ -279,6 +279,36 @@ def test_who_froze_sees_it_also_while_no_monitor_lives(sim: GuardKit) -> None:
     assert [one.facts["frozen"] for one in kinds(guard, Kind.FROZEN)] == [True, False]
     assert len(orders(sim)) == 1
     assert guard.trade(ticket).state is TradeState.WARNING_L1
+
+
+def test_who_thawed_sees_it_though_the_connector_was_away(sim: GuardKit) -> None:
+    guard, _ = one_trade(sim)
+    for _ in range(60):  # into a back-off that is longer than anybody waits
+        if guard.status()["children"]["connector"]["state"] == "ready":  # type: ignore[index]
+            guard.admin("kill", child="connector")
+        let_pass(sim, 1.0)
+    assert guard.status()["children"]["connector"]["state"] == "backoff"  # type: ignore[index]
+    with pytest.raises(DeadlinePassed):
+        guard.admin("freeze", by="ops")
+    guard.admin("set-mode", mode="armed", by="ops")
+    let_pass(sim, 120.0)
+    assert guard.status()["mode"] == "armed"
+    price(sim, 1.0945)
+    let_pass(sim, 100.0)
+    assert len(orders(sim)) == 1
+
+
+def test_who_thawed_sees_it_though_the_frozen_connector_died(sim: GuardKit) -> None:
+    guard, _ = one_trade(sim)
+    guard.admin("freeze", by="ops")
+    assert guard.status()["mode"] == "observe"
+    guard.admin("kill", child="connector")
+    guard.admin("set-mode", mode="armed", by="ops")
+    let_pass(sim, 60.0)
+    assert guard.status()["mode"] == "armed"
+    price(sim, 1.0945)
+    let_pass(sim, 100.0)
+    assert len(orders(sim)) == 1
 
 
 def test_pause_and_resume(sim: GuardKit) -> None:

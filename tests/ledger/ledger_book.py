@@ -119,7 +119,25 @@ class Book:
 
     def money(self) -> Money:
         """Return the account's numbers."""
-        profit = sum((self.profit(one) + one.swap for one in self.positions.values()), ZERO)
+        return self._money(self._floating(self.positions.values()))
+
+    def money_to_be(self, before: Self) -> Money:
+        """Return the numbers of a twin that has carried out a request, as order_check tells them.
+
+        What was opened floats at nothing; what is left of the others floats as it does.
+        """
+        left: list[Position] = []
+        for key, one in before.positions.items():
+            now = self.positions.get(key)
+            if now is None or now.side != one.side:
+                continue  # closed, or reversed: nothing of it floats any more
+            left.append(one if now.volume > one.volume else now)
+        return self._money(self._floating(left))
+
+    def _floating(self, positions: Iterable[Position]) -> Decimal:
+        return sum((self.profit(one) + one.swap for one in positions), ZERO)
+
+    def _money(self, profit: Decimal) -> Money:
         equity = self.account.balance + profit
         taken = margin(self.lots())
         level = equity / taken * 100 if taken else ZERO

@@ -159,7 +159,7 @@ class Session:
         if checked is not None and checked.retcode == 0 and not self.scene.terms.slippage:
             after = self.ledger.twin()
             after.send(maybe)
-            self._notes += compare_money(after.money(), checked)
+            self._notes += compare_money(after.money_to_be(self.ledger), checked)
         return maybe, Answer(self.ledger.check(maybe)), checked
 
     # -- comparing ---------------------------------------------------------

@@ -459,6 +459,17 @@ def test_a_private_broker_plays_recorded_prices_and_faults(tmp_path: Path) -> No
     assert (tick.bid, tick.ask) == (1.1, 1.1001)
 
 
+@pytest.mark.parametrize("call", ["initialize", "account_info"])
+def test_a_private_broker_raises_nothing_into_the_program(call: str, tmp_path: Path) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text(f'[{{"effect": "raise", "call": "{call}"}}]', encoding="utf-8")
+    bot = PackageTerminal({"DTMS_BROKER": "in-process", "DTMS_SIM_FAULTS": str(faults)})
+    assert bot.initialize() is (call != "initialize")
+    assert not bot.ask(call, (), {}) or call == "initialize"
+    bot.initialize()
+    assert bot.ask("account_info", (), {}).login == 5001000
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -95,9 +95,8 @@ def test_an_index_catches_up(steps: list[tuple[bool, int]]) -> None:
             assert index.get(99) == ()  # looked at after every change but appending
         else:
             rows.append(Row("A", number))
-        for wanted in range(1, 5):
+        for wanted in range(5):
             assert index.get(wanted) == tuple(row for row in rows if row.number == wanted)
-    assert index.get(0) == ()
 
 
 def test_another_past_is_found_too() -> None:
