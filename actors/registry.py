@@ -83,6 +83,7 @@ class Registry(GuardActor):
         self._retention = Retention(self, settings.store, settings.history_days)
         self._book = Book({}, {})
         self._newest_look = float("-inf")
+        self._kept_look = float("-inf")  # the same, once all that it found is written
 
     def on_start(self) -> None:
         """Load the book from the store."""
@@ -322,11 +323,15 @@ class Registry(GuardActor):
                 now=self.clock.wall(),
                 rules=self._rules,
                 plan_id=self.context.runtime.new_id(),
-                known_before=self._newest_look,
+                known_before=self._kept_look,
             )
             unknown = plan.unknown
             if at is not None:
                 self._newest_look = at
+                # What it found may not get written: then no later look goes on from an
+                # older one either, as if this one had not been.
+                self._kept_look = float("-inf")
+                draft.then(partial(self._keep_look, at))
         if plan is not None and not plan.empty:
             draft.put(
                 Batch(archived=plan.archived),
@@ -347,6 +352,9 @@ class Registry(GuardActor):
             changes=changed,
             unknown=unknown,
         )
+
+    def _keep_look(self, at: float) -> None:
+        self._kept_look = at
 
     def _after_plan(self, plan: Plan, draft: Draft) -> None:
         for action in plan.actions:

@@ -220,11 +220,12 @@ class Deal:
 
 
 class OrderFate(StrEnum):
-    """What became of an order that was not filled."""
+    """What became of an order that was not filled, or whether one is at work."""
 
     WAITING = "waiting"  # for its price, or it is at work on the position
     DELETED = "deleted"
     ENDED = "ended"  # expired, or rejected when its price came
+    UNREAD = "unread"  # it may be at work: the orders could not be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,10 +234,16 @@ class History:
 
     Where there are none, the number may be that of an order which never became
     a position: `order` then says what it came to, None if it is not known. Where
-    there are some, WAITING says that a market order is still at work on it.
+    there are some, WAITING says that a market order is still at work on it, UNREAD
+    that this cannot be told; what the deals say is as true as without it.
     """
 
     identifier: int
     deals: tuple[Deal, ...]
     opening_stop: float | None = None
     order: OrderFate | None = None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a market order may still be at work on the position."""
+        return self.order in (OrderFate.WAITING, OrderFate.UNREAD)

@@ -3,7 +3,10 @@
 A stop change is told from the position's own stop; a close from its deals, or
 from the volume that is left. "Not executed" is said only after two known reads
 `in_doubt_wait` apart, or where the position's end proves that nothing is left
-to be executed. Nothing is sent again before that.
+to be executed. Nothing is sent again before that. Neither that nor "in part" is
+said while an order is at work on the position, nor while its volume and the
+deals are of two moments: an order that was filled between the two reads is no
+longer at work, and not yet in the volume.
 """
 
 from __future__ import annotations
@@ -13,7 +16,14 @@ from dataclasses import dataclass, replace
 from defence.alerts import Notice, Severity
 from defence.broker import Deal, History, Known, OrderFate, Position, Unknown
 from defence.compare import manual_change
-from defence.gone import average_price, closing_deals, closing_of, reason_of
+from defence.gone import (
+    LATE_DEAL,
+    average_price,
+    closing_deals,
+    closing_of,
+    reason_of,
+    volume_left,
+)
 from defence.grid import clean_volume, same_price, same_volume
 from defence.orders import (
     MARK,
@@ -48,11 +58,16 @@ class Judgement:
 
 
 def resolve(
-    doubt: PendingIntent, record: TradeRecord | None, position: Position | None, look: Look
+    doubt: PendingIntent,
+    record: TradeRecord | None,
+    position: Position | None,
+    look: Look,
+    *,
+    unbroken: bool,
 ) -> Finding:
     """Return the outcome of an intent in doubt, and its trade after it; or that it must wait.
 
-    `record` is None for a position that is not stored.
+    `record` is None for a position that is not stored; `unbroken` as in `missing`.
     """
     intent = doubt.intent
     if look.asked_at < intent.decided_at <= look.now:
@@ -61,7 +76,10 @@ def resolve(
     # A first read in the future is a clock that was set back: count anew.
     first = look.asked_at if since is None or since > look.asked_at else since
     second = look.asked_at > first and look.asked_at - first >= look.rules.in_doubt_wait
-    judged = _judge(intent, record, position, look, second=second)
+    # Deals that never fit the volume (some are lost, or late) must not freeze a trade for
+    # ever. The first look after an outage may be of the very moment of a fill.
+    old = unbroken and look.asked_at - first >= LATE_DEAL
+    judged = _judge(intent, record, position, look, second=second, old=old)
     if judged.kind is None:
         return _still_in_doubt(replace(doubt, first_read_at=first), doubt, judged, second=second)
     return _resolved(intent, record, position, look, judged, judged.kind)
@@ -74,6 +92,7 @@ def _judge(
     look: Look,
     *,
     second: bool,
+    old: bool,
 ) -> Judgement:
     if intent.kind is IntentKind.DELETE_ORDER:
         return _judge_delete(position, look.history(intent.identifier), second=second)
@@ -86,7 +105,7 @@ def _judge(
         return _judge_gone(intent, record, read, second=second)
     if intent.kind is IntentKind.MOVE_STOP:
         return _judge_stop(intent, position, look, second=second)
-    return _judge_volume(intent, position, read, second=second)
+    return _judge_volume(intent, position, read, second=second, old=old)
 
 
 def _judge_delete(
@@ -129,17 +148,22 @@ def _judge_stop(intent: Intent, position: Position, look: Look, *, second: bool)
 
 
 def _judge_volume(
-    intent: Intent, position: Position, read: HistoryRead | None, *, second: bool
+    intent: Intent, position: Position, read: HistoryRead | None, *, second: bool, old: bool
 ) -> Judgement:
     target = _target(intent)
     dropped = intent.volume_before - position.volume
     found = _own_deals(intent, read, open_now=position.volume)
     whole = bool(found) and same_volume(_volume(found or ()), target)
-    if isinstance(read, Known) and read.value.order is OrderFate.WAITING and not whole:
-        return Judgement()  # accepted, and still worked on: more of it may be filled yet
+    fell = same_volume(dropped, target)
+    if isinstance(read, Known) and not whole:
+        if read.value.at_work:
+            return Judgement()  # accepted, and still worked on: more of it may be filled yet
+        left = volume_left(read.value)
+        if not (old or fell or left is None or same_volume(left, position.volume)):
+            return Judgement()  # the deals were read at another moment: the next look decides
     if found:
         return _by_deals(found, target)
-    if same_volume(dropped, target):
+    if fell:
         return Judgement(kind=OutcomeKind.DONE, detail="the volume fell by as much", volume=target)
     if same_volume(dropped, 0.0):
         if not second:
@@ -177,7 +201,7 @@ def _judge_gone(
     if ending is not None:
         detail = f"the position was closed otherwise ({ending}); nothing is left to be done"
         return Judgement(kind=OutcomeKind.NOT_DONE, detail=detail)
-    if not second:
+    if not second or (isinstance(read, Known) and read.value.at_work):
         return Judgement()
     if intent.kind is IntentKind.CLOSE:
         detail = "the position is gone, though no deal shows how"

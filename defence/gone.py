@@ -27,8 +27,9 @@ _REASONS = {
 
 # Known reads of the broker farther apart than this say nothing of the time between.
 UNBROKEN = 60.0
-# How long a closing deal is waited for where history has the opening, and the volume still open.
-_LATE_DEAL = 300.0
+# How long deals are waited for that history should have by what is, or is no more, at the broker.
+LATE_DEAL = 300.0
+_REVERSAL = 2  # MT5's DEAL_ENTRY_INOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,18 @@ def closing_deals(history: History) -> tuple[Deal, ...]:
     """Return the deals that took volume out of the position, oldest first."""
     deals = [deal for deal in history.deals if deal.closes and deal.volume > 0]
     return tuple(sorted(deals, key=lambda deal: (deal.time, deal.ticket)))
+
+
+def volume_left(history: History) -> float | None:
+    """Return the volume that the deals leave open, None if they do not say.
+
+    They do not where the opening is not among them; and a reversal closes and
+    opens in one deal, which does not say how much of each.
+    """
+    opened = sum(deal.volume for deal in history.deals if deal.entry == 0)
+    if opened <= 0 or any(deal.entry == _REVERSAL for deal in history.deals):
+        return None
+    return opened - sum(deal.volume for deal in closing_deals(history))
 
 
 def closing_of(record: TradeRecord, history: History) -> Closing | None:
@@ -153,7 +166,7 @@ def missing(record: TradeRecord, look: Look, *, unbroken: bool) -> Finding:
     waited = look.asked_at - since
     wait = look.rules.missing_wait
     if isinstance(read, Known) and _left_open(read.value):
-        wait = max(wait, _LATE_DEAL)
+        wait = max(wait, LATE_DEAL)
     if unread or waited <= 0 or waited < wait:
         return Finding(needs_history=unread, waiting=True)
     return _unexplained(record, look)
@@ -164,9 +177,7 @@ def _left_open(history: History) -> bool:
 
     Where history has lost the opening it says nothing of what is open.
     """
-    opened = sum(deal.volume for deal in history.deals if deal.entry == 0)
-    closed = sum(deal.volume for deal in closing_deals(history))
-    return closed < opened - VOLUME_NOISE
+    return (volume_left(history) or 0.0) > VOLUME_NOISE
 
 
 def _unexplained(record: TradeRecord, look: Look) -> Finding:

@@ -21,7 +21,7 @@ from defence.doubt import resolve
 from defence.gone import UNBROKEN, closed, missing, replaced
 from defence.grid import is_price
 from defence.orders import PendingIntent
-from defence.outcomes import predates
+from defence.outcomes import predates, revised
 from defence.plans import (
     Adoption,
     Finding,
@@ -83,9 +83,11 @@ def plan(
     for identifier in sorted({*trades, *book, *doubts, *unclear}):
         record, position = trades.get(identifier), book.get(identifier)
         if identifier in unclear:
-            findings[identifier] = Finding(waiting=True)
+            findings[identifier] = replace(_listed(record, look), waiting=True)
         elif identifier in doubts:
-            findings[identifier] = _doubtful(doubts[identifier], record, position, look)
+            findings[identifier] = _doubtful(
+                doubts[identifier], record, position, look, unbroken=unbroken
+            )
         elif record is None:
             findings[identifier] = Finding() if position is None else found(position, look)
         elif record.active or record.standing is Standing.RELEASED:
@@ -121,6 +123,13 @@ def _sound(position: Position) -> bool:
         and position.volume > 0
         and all(stop is None or is_price(stop) for stop in stops)
     )
+
+
+def _listed(record: TradeRecord | None, look: Look) -> Finding:
+    """Return that the position is listed, whatever else can be said of it: it is not missing."""
+    if record is None or record.missing_since is None:
+        return Finding()
+    return Finding(trade=revised(record, look.now, replace(record, missing_since=None)))
 
 
 def _present(record: TradeRecord, position: Position, look: Look) -> Finding:
@@ -167,17 +176,20 @@ def _doubtful(
     record: TradeRecord | None,
     position: Position | None,
     look: Look,
+    *,
+    unbroken: bool,
 ) -> Finding:
     """Resolve what can be resolved; all else about the trade waits for the next look.
 
-    Three things need not wait: a position whose end is in history is archived,
-    for no later look could say more; one that is not stored is handled as such,
-    for this look is from after the order; and what history tells of the opening.
+    Four things need not wait: that it is listed, so not missing any more; a position
+    whose end is in history is archived, for no later look could say more; one that
+    is not stored is handled as such, for this look is from after the order; and what
+    history tells of the opening.
     """
-    whole = Finding()
-    after = record
+    whole = Finding() if position is None else _listed(record, look)
+    after = record if whole.trade is None else whole.trade
     for doubt in doubts:
-        whole = _both(whole, resolve(doubt, after, position, look))
+        whole = _both(whole, resolve(doubt, after, position, look, unbroken=unbroken))
         after = after if whole.trade is None else whole.trade
     if whole.waiting:
         return whole

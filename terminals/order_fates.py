@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from defence.broker import Direction, Empty, History, Known, OrderFate, Read, Unknown
+from defence.broker import Direction, Empty, History, Known, OrderFate, Read
 from terminals.constants import (
     ORDER_STATE_CANCELED,
     ORDER_STATE_EXPIRED,
@@ -48,7 +48,8 @@ def with_order_fates(
     filled. Two calls for each of those. For all that have deals, one call says
     whether a market order is still at work on them (`OrderFate.WAITING`): a
     close that was accepted and may be filled yet. Where orders cannot be read,
-    those histories are `Unknown`: half of the evidence must settle no doubt.
+    those histories say so (`OrderFate.UNREAD`): half of the evidence must settle
+    no doubt, but a closing deal that was read is one.
     """
     bare = [number for number, read in histories.items() if isinstance(read, Empty)]
     dealt = [
@@ -61,9 +62,11 @@ def with_order_fates(
         fates = {number: fate_of(terminal, number) for number in bare}
         worked_on = _worked_on(terminal, dealt) if dealt else {}
         frame(terminal, expected.login, expected.server, "after the read")
-    except Unreadable as error:
-        unknown = Unknown(f"the orders at work cannot be read: {error}")
-        return {**histories, **{history.identifier: unknown for history in dealt}}
+    except Unreadable:
+        unread = {
+            history.identifier: Known(replace(history, order=OrderFate.UNREAD)) for history in dealt
+        }
+        return {**histories, **unread}
     known = {
         number: Known(History(identifier=number, deals=(), order=fate))
         for number, fate in fates.items()

@@ -25,10 +25,12 @@ def settle(
     trade: TradeRecord | None = None,
     second: bool = False,
     told: bool = False,
+    since: float = 30.0,
+    unbroken: bool = True,
 ) -> Plan:
-    """Plan with one intent in doubt, at the first read or 30 s after it."""
+    """Plan with one intent in doubt, at the first read or some time after it."""
     stored = {} if trade is None else {trade.identifier: trade}
-    doubt = PendingIntent(intent=order, first_read_at=NOW - 30 if second else None, told=told)
+    doubt = PendingIntent(intent=order, first_read_at=NOW - since if second else None, told=told)
     pending = {order.id: doubt}
     look = snapshot(*positions)
     histories = {} if read is None else {order.identifier: read}
@@ -42,6 +44,7 @@ def settle(
             now=at,
             rules=RULES,
             plan_id="p",
+            known_before=NOW - (30 if unbroken else 3600),
         )
 
     made = planned(stored, pending, NOW + 1)
@@ -107,6 +110,12 @@ def test_a_look_from_before_the_order_says_nothing() -> None:
     assert made == Plan(waiting=frozenset({1}))
 
 
+def test_a_trade_in_doubt_that_is_listed_is_not_missing() -> None:
+    made = settle(intent(), position(), trade=record(missing_since=NOW - 40))
+    assert made.outcomes == ()
+    assert [trade.missing_since for trade in made.trades] == [None]
+
+
 def test_a_first_read_in_the_future_counts_anew() -> None:
     doubt = PendingIntent(intent=intent(), first_read_at=NOW + 5000)
     made = plan(
@@ -127,8 +136,8 @@ STOPPED = closing(volume=0.5, reason=4, order=40, ticket=400, time=30.0)
 BY_HAND = closing(volume=0.3, reason=0, order=41, ticket=401, time=30.0)
 
 
-def at_work(*deals: Deal) -> Known[History]:
-    return Known(History(identifier=1, deals=(deal(), *deals), order=OrderFate.WAITING))
+def at_work(*deals: Deal, order: OrderFate = OrderFate.WAITING) -> Known[History]:
+    return Known(History(identifier=1, deals=(deal(), *deals), order=order))
 
 
 AT_WORK = at_work()
@@ -144,6 +153,8 @@ AT_WORK = at_work()
         (1.0, None, True, None),
         (1.0, Unknown("busy"), True, None),
         (1.0, AT_WORK, True, None),
+        (1.0, at_work(order=OrderFate.UNREAD), True, None),
+        (0.8, at_work(replace(OURS, volume=0.2), order=OrderFate.UNREAD), True, None),
         (1.0, history(deal()), True, (OutcomeKind.NOT_DONE, None)),
         (1.0, Empty(), True, (OutcomeKind.NOT_DONE, None)),
         # A part of it is filled, and the order works for the rest: it is not known yet.
@@ -180,6 +191,55 @@ def test_a_partial_close_is_told_from_deals_and_volume(
         unread = read is None or isinstance(read, Unknown)
         asks = unread and (second or volume == 0.8)
         assert made.needs_history == (frozenset({1}) if asks else frozenset())
+
+
+FITS_NEVER = history(deal(volume=3.0))  # the deals between are lost
+REVERSED = history(deal(), closing(entry=2, volume=2.0, reason=0))
+
+
+@pytest.mark.parametrize(
+    ("order", "volume", "read", "since", "expected"),
+    [
+        # It was filled after the look, and before the deals were read.
+        (HALF, 1.0, history(deal(), OURS), 30, None),
+        (ALL, 0.8, history(deal(), *(replace(OURS, volume=v) for v in (0.2, 0.8))), 30, None),
+        (HALF, 0.8, history(deal(), *(replace(OURS, volume=0.2) for _ in "ab")), 30, None),
+        # The deals are late.
+        (HALF, 0.8, history(deal()), 30, None),
+        (HALF, 0.5, history(deal()), 30, (OutcomeKind.DONE, 0.5)),
+        # But not for ever.
+        (HALF, 1.0, FITS_NEVER, 299, None),
+        (HALF, 1.0, FITS_NEVER, 300, (OutcomeKind.NOT_DONE, None)),
+        (HALF, 0.8, FITS_NEVER, 300, (OutcomeKind.PARTIAL, 0.2)),
+        # Deals that do not say what is open: without the opening, or with a reversal.
+        (HALF, 1.0, history(BY_HAND), 30, (OutcomeKind.NOT_DONE, None)),
+        (HALF, 1.0, REVERSED, 30, (OutcomeKind.NOT_DONE, None)),
+        # Noise, and several openings.
+        (HALF, 1.0, history(deal(volume=1.0 + 1e-12)), 30, (OutcomeKind.NOT_DONE, None)),
+        (HALF, 1.0, history(*(deal(volume=0.1, ticket=n) for n in range(10))), 30, "not done"),
+    ],
+)
+def test_deals_of_another_moment_than_the_volume_settle_nothing(
+    order: Intent, volume: float, read: HistoryRead, since: float, expected: object
+) -> None:
+    there = position(volume=volume)
+    made = settle(order, there, read=read, trade=record(), second=True, since=since)
+    assert outcome(made) == ((OutcomeKind.NOT_DONE, None) if expected == "not done" else expected)
+    # The first look after an outage may be of such a moment, however old the doubt.
+    made = settle(order, there, read=read, trade=record(), second=True, since=since, unbroken=False)
+    assert (outcome(made) is None) is (expected is None or read is FITS_NEVER)
+
+
+@pytest.mark.parametrize("fate", [OrderFate.WAITING, OrderFate.UNREAD])
+@pytest.mark.parametrize("order", [HALF, ALL])
+def test_nothing_is_said_of_what_is_gone_while_an_order_may_be_at_work(
+    order: Intent, fate: OrderFate
+) -> None:
+    made = settle(order, read=at_work(order=fate), trade=record(), second=True)
+    assert (made.outcomes, made.waiting) == ((), {1})
+    ended = settle(order, read=at_work(closing(), order=fate), trade=record())
+    assert outcome(ended) == (OutcomeKind.NOT_DONE, None)
+    assert [old.standing for old in ended.archived] == [Standing.CLOSED]
 
 
 def test_a_close_in_several_fills_is_one_order() -> None:

@@ -13,13 +13,19 @@ OPEN = history(deal())  # opened, and never closed
 
 
 def look(
-    trade: TradeRecord, at: float, before: float, read: HistoryRead, *, there: bool = False
+    trade: TradeRecord,
+    at: float,
+    before: float,
+    read: HistoryRead,
+    *,
+    there: bool = False,
+    **numbers: float,
 ) -> Plan:
     """Plan with a look at `at`; the known one before it was at `before`."""
     return plan(
         trades={1: trade},
         pending={},
-        snapshot=snapshot(*([position()] if there else []), at=at),
+        snapshot=snapshot(*([position(**numbers)] if there else []), at=at),
         histories={1: read},
         now=at + 1,
         rules=ReconcileRules(),
@@ -61,6 +67,17 @@ def test_a_guard_that_has_just_started_begins_anew() -> None:
     made = look(record(missing_since=NOW - 1000), NOW, float("-inf"), Empty())
     assert made.archived == ()
     assert made.trades[0].missing_since == NOW
+
+
+def test_one_whose_numbers_are_broken_is_listed_all_the_same() -> None:
+    trade = look(record(), NOW, NOW - 30, Empty()).trades[0]
+    assert trade.missing_since == NOW
+    listed = look(trade, NOW + 30, NOW, Empty(), there=True, volume=0.0)
+    (there,) = listed.trades
+    assert (there.missing_since, there.volume, listed.waiting) == (None, 1.0, {1})
+    assert look(there, NOW + 30, NOW, Empty(), there=True, volume=0.0).trades == ()
+    gone = look(there, NOW + 75, NOW + 30, Empty())
+    assert (gone.archived, gone.trades[0].missing_since) == ((), NOW + 75)
 
 
 def test_where_history_has_it_open_the_closing_deal_is_waited_for() -> None:

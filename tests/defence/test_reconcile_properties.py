@@ -176,7 +176,7 @@ def test_any_look_is_settled_soundly(
     for intent_id, doubt in pending.items():
         resolved = [found.intent_id for found in made.outcomes].count(intent_id)
         assert resolved + (intent_id in left) == 1
-        # A frozen trade: nothing about it changes while its intent waits.
+        # A frozen trade: nothing about it changes while its intent waits, but that it is there.
         identifier = doubt.intent.identifier
         frozen = all(
             other.intent.id in left
@@ -184,8 +184,14 @@ def test_any_look_is_settled_soundly(
             if other.intent.identifier == identifier
         )
         if frozen:
-            assert identifier not in changed
             assert identifier not in archived
+            if identifier in changed:
+                there, was = after[identifier], trades[identifier]
+                assert identifier in book_of
+                assert (there.missing_since, was.missing_since is None) == (None, False)
+                assert there == replace(
+                    was, missing_since=None, revision=there.revision, updated_at=NOW + 1
+                )
 
     # Nothing is removed without a history, nor what the book still shows as it was.
     for old in made.archived:
