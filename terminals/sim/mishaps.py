@@ -25,6 +25,7 @@ from terminals.sim.screen import ON_SCREEN, Screen
 from terminals.sim.script import FaultScript, Spell, Turn
 from terminals.sim.server import Setup
 from terminals.sim.spoiled import SpoiledMarket
+from terminals.sim.views import working_order
 from terminals.sim.zone import BrokerZone
 from terminals.structs import AccountInfo, TradeOrder, TradeRequest, changed
 
@@ -344,7 +345,10 @@ class Mishaps(BackOffice):
                 return
         at = broker.at_msc
         ended = changed(
-            order, state=mt5.ORDER_STATE_REJECTED, time_done=at // 1000, time_done_msc=at
+            working_order(broker, order),  # it shows the market of its end
+            state=mt5.ORDER_STATE_REJECTED,
+            time_done=at // 1000,
+            time_done_msc=at,
         )
         book.past_orders.append(ended)
         book.changed()

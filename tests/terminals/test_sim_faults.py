@@ -744,6 +744,7 @@ def test_an_order_that_works_and_is_rejected() -> None:
     assert terminal.history_deals_get(ticket=done.order) == ()
     (past,) = terminal.history_orders_get(ticket=done.order) or ()
     assert past.state == mt5.ORDER_STATE_REJECTED
+    assert past.price_current == quote(terminal)[2]  # where the market was at its end
     bad = terminal.order_send(order(volume=1e9))
     assert bad is not None
     assert bad.retcode == mt5.TRADE_RETCODE_INVALID_VOLUME
