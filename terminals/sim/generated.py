@@ -14,7 +14,7 @@ from typing import Final
 from terminals.sim.conditions import IDEAL, Conditions
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import History
-from terminals.sim.mark import NO_ORIGINS, Origin
+from terminals.sim.mark import Origin, Origins
 from terminals.sim.quotes import Price, Ticks
 from terminals.sim.sessions import Hours
 from terminals.sim.symbols import CATALOGUE, SymbolSpec, spec_for
@@ -87,12 +87,7 @@ class GeneratedMarket:
         """Never: there is always a next price."""
         return False
 
-    def begin(
-        self,
-        at_msc: int,
-        prices: Mapping[str, float],
-        origins: Mapping[str, Origin] = NO_ORIGINS,
-    ) -> int:
+    def begin(self, at_msc: int, prices: Mapping[str, float], origins: Origins) -> int:
         """Go on at a market time: from the known origins, else near the given mid prices.
 
         An origin of another draw is none, nor one of more than `RESUMED_MS` ago: all that has
@@ -107,7 +102,7 @@ class GeneratedMarket:
         self._seen_msc = at_msc
         return at_msc
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         """Return where the prices of each symbol come from that was looked at."""
         return {symbol: self._origins[symbol] for symbol in self._walks}
 

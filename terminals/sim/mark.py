@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from terminals.sim.document import Document
 
@@ -27,7 +27,8 @@ class Origin:
     anchor: float  # mid price at the start
 
 
-NO_ORIGINS: Final[Mapping[str, Origin]] = MappingProxyType({})
+Origins: TypeAlias = Mapping[str, Origin]  # by symbol
+NO_ORIGINS: Final[Origins] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class MarketMark:
     time_msc: int
     wall: float
     prices: Mapping[str, float]  # mid prices
-    origins: Mapping[str, Origin]
+    origins: Origins
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""

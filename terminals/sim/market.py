@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from defence.errors import Invalid
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import History
-from terminals.sim.mark import NO_ORIGINS, Origin
+from terminals.sim.mark import NO_ORIGINS, Origins
 from terminals.sim.prices import Series, load_prices
 from terminals.sim.quotes import Cursor, Price, Prices, Ticks, Trades, carried
 from terminals.sim.symbols import SymbolSpec
@@ -49,19 +49,14 @@ class Market(Protocol):
     def over(self) -> bool:
         """Whether the market has been played to its end."""
 
-    def begin(
-        self,
-        at_msc: int,
-        prices: Mapping[str, float],
-        origins: Mapping[str, Origin] = NO_ORIGINS,
-    ) -> int:
+    def begin(self, at_msc: int, prices: Mapping[str, float], origins: Origins) -> int:
         """Take up again at a market time near the given mid prices; return the time taken.
 
         For a broker that goes on where an earlier process stopped. Before any tick is read.
         Where a symbol's origin is known, its prices are those that were before.
         """
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         """Return where the prices of each symbol came from, if they can be made again."""
 
     def play(self, upto_msc: int) -> None:
@@ -132,19 +127,14 @@ class RecordedMarket:
         """Whether everything has been played."""
         return self.end_msc is not None and self._played >= self.end_msc
 
-    def begin(
-        self,
-        at_msc: int,
-        prices: Mapping[str, float],
-        origins: Mapping[str, Origin] = NO_ORIGINS,
-    ) -> int:
+    def begin(self, at_msc: int, prices: Mapping[str, float], origins: Origins) -> int:
         """Go on at a market time; at the start if it is outside of this recording."""
         del prices, origins  # recorded prices are what they are
         inside = self.end_msc is not None and self.start_msc <= at_msc <= self.end_msc
         self._played = at_msc if inside else self.start_msc
         return self._played
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         """Return none: recorded prices are in their files."""
         return NO_ORIGINS
 

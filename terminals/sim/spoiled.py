@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from terminals.sim.depth import Level, levels
 from terminals.sim.history import MINUTE_MS, QUARTER_MS, History, Rows, rows_of_ticks
-from terminals.sim.mark import NO_ORIGINS, Origin
+from terminals.sim.mark import Origins
 from terminals.sim.market import Market
 from terminals.sim.quotes import FOREVER, Price, Prices, Ticks, Trades
 from terminals.sim.symbols import SymbolSpec
@@ -121,16 +121,11 @@ class SpoiledMarket:
         """Whether the market has been played to its end."""
         return self._market.over
 
-    def begin(
-        self,
-        at_msc: int,
-        prices: Mapping[str, float],
-        origins: Mapping[str, Origin] = NO_ORIGINS,
-    ) -> int:
+    def begin(self, at_msc: int, prices: Mapping[str, float], origins: Origins) -> int:
         """Take up again at a market time near the given mid prices; return the time taken."""
         return self._market.begin(at_msc, prices, origins)
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         """Return where the prices of each symbol came from, if they can be made again."""
         return self._market.origins()
 

@@ -28,7 +28,7 @@ from defence.errors import Invalid
 from terminals import constants as mt5
 from terminals.sim.book import Book, OpenPosition, SimAccount
 from terminals.sim.document import Document, GrownLines, lines_of, replace_text
-from terminals.sim.mark import MarketMark, Origin, mark_from
+from terminals.sim.mark import NO_ORIGINS, MarketMark, Origins, mark_from
 from terminals.sim.market import Price
 from terminals.sim.symbols import SymbolSpec
 from terminals.sim.working import LIMIT_OF
@@ -60,9 +60,9 @@ class Loaded:
                 found[row["symbol"]] = price
         return {**found, **(self.mark.prices if self.mark is not None else {})}
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         """Return where prices came from that can be made again as they were."""
-        return {} if self.mark is None else self.mark.origins
+        return NO_ORIGINS if self.mark is None else self.mark.origins
 
 
 class StateFile:

@@ -281,6 +281,15 @@ def test_who_froze_sees_it_also_while_no_monitor_lives(sim: GuardKit) -> None:
     assert guard.trade(ticket).state is TradeState.WARNING_L1
 
 
+def acts_once_armed(sim: GuardKit, guard: Guard) -> None:
+    guard.admin("set-mode", mode="armed", by="ops")
+    let_pass(sim, 120.0)
+    assert guard.status()["mode"] == "armed"
+    price(sim, 1.0945)
+    let_pass(sim, 100.0)
+    assert len(orders(sim)) == 1
+
+
 def test_who_thawed_sees_it_though_the_connector_was_away(sim: GuardKit) -> None:
     guard, _ = one_trade(sim)
     for _ in range(60):  # into a back-off that is longer than anybody waits
@@ -290,12 +299,7 @@ def test_who_thawed_sees_it_though_the_connector_was_away(sim: GuardKit) -> None
     assert guard.status()["children"]["connector"]["state"] == "backoff"  # type: ignore[index]
     with pytest.raises(DeadlinePassed):
         guard.admin("freeze", by="ops")
-    guard.admin("set-mode", mode="armed", by="ops")
-    let_pass(sim, 120.0)
-    assert guard.status()["mode"] == "armed"
-    price(sim, 1.0945)
-    let_pass(sim, 100.0)
-    assert len(orders(sim)) == 1
+    acts_once_armed(sim, guard)
 
 
 def test_who_thawed_sees_it_though_the_frozen_connector_died(sim: GuardKit) -> None:
@@ -303,12 +307,7 @@ def test_who_thawed_sees_it_though_the_frozen_connector_died(sim: GuardKit) -> N
     guard.admin("freeze", by="ops")
     assert guard.status()["mode"] == "observe"
     guard.admin("kill", child="connector")
-    guard.admin("set-mode", mode="armed", by="ops")
-    let_pass(sim, 60.0)
-    assert guard.status()["mode"] == "armed"
-    price(sim, 1.0945)
-    let_pass(sim, 100.0)
-    assert len(orders(sim)) == 1
+    acts_once_armed(sim, guard)
 
 
 def test_pause_and_resume(sim: GuardKit) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from terminals.sim.depth import Level, levels
-from terminals.sim.mark import NO_ORIGINS, Origin
+from terminals.sim.mark import NO_ORIGINS, Origins
 from terminals.sim.market import Price, Ticks
 from terminals.sim.symbols import SymbolSpec, spec_for
 
@@ -40,15 +40,10 @@ class SteppedMarket:
         quote = self._quote(self.specs[symbol], old.bid * (1.0 + by), at_msc)
         self._steps[symbol].append(quote)
 
-    def begin(
-        self,
-        at_msc: int,
-        prices: Mapping[str, float],
-        origins: Mapping[str, Origin] = NO_ORIGINS,
-    ) -> int:
+    def begin(self, at_msc: int, prices: Mapping[str, float], origins: Origins) -> int:
         return self.start_msc
 
-    def origins(self) -> Mapping[str, Origin]:
+    def origins(self) -> Origins:
         return NO_ORIGINS
 
     def play(self, upto_msc: int) -> None:

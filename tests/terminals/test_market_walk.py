@@ -263,7 +263,7 @@ def test_a_weekend_is_not_forgotten_away() -> None:
 
 def test_a_market_taken_up_again_begins_near_its_prices() -> None:
     market = typical(START_MS, symbols=("EURUSD", "FDXS"))
-    assert market.begin(SATURDAY, {"EURUSD": 1.3}) == SATURDAY
+    assert market.begin(SATURDAY, {"EURUSD": 1.3}, {}) == SATURDAY
     price, other = market.price("EURUSD", SATURDAY), market.price("FDXS", SATURDAY)
     assert price is not None
     assert other is not None
@@ -287,7 +287,7 @@ def test_the_terms_choose_the_symbols() -> None:
 def test_two_years_of_past_stay_where_such_a_price_is(conditions: str, seed: int) -> None:
     market = GeneratedMarket.under(conditions_named(conditions), seed=seed, start=START)
     # far from its typical price, to which the past is drawn
-    assert market.begin(START_MS, {"EURUSD": 1.4}) == START_MS
+    assert market.begin(START_MS, {"EURUSD": 1.4}, {}) == START_MS
     quarters = market.history("EURUSD", START_MS).rows(0, START_MS, quarters=True)[0]
     assert START_MS - quarters["time"][0] > 700 * DAY
     early = quarters[quarters["time"] < START_MS - 400 * DAY]
