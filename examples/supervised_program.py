@@ -47,9 +47,9 @@ def main() -> None:
         for number in range(12):
             tree.tell("wind", "shake" if number % 4 == 3 else "measure")
         tree.tell("rain", "freeze")
-        print("rain answers as life", tree.ask("rain", "measure", timeout=5.0))
+        print(f"rain answers as life {tree.ask('rain', 'measure', timeout=5.0)}")
         tree.runtime.wait_until(lambda: tree.states()["wind"] == "escalated", 5.0)
-        print("archived", tree.ask("archive", "count", timeout=5.0), "of 10 readings")
+        print(f"archived {tree.ask('archive', 'count', timeout=5.0)} of 10 readings")
         for fact in owner.facts:
             if isinstance(fact, Escalated):
                 print(f"{fact.child} is down: {fact.why}")

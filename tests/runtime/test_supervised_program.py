@@ -33,7 +33,8 @@ def test_the_example_shows_restart_budget_escalation_hang_and_an_ordered_stop() 
         "archived 7 of 10 readings",
         "wind is down: its restart budget is used up",
     ):
-        assert done.stdout.count(line) == 1, line  # two threads may share a line
+        # two threads may share a line
+        assert done.stdout.count(line) == 1, f"{line!r} in:\n{done.stdout}"
     assert "wind#2 restarting delay=0.0" in done.stdout
     assert "wind#2 poisoned message=str" in done.stdout
     stops = [line.split("stage=")[1] for line in said if "what=stopped" in line]
