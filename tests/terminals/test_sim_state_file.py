@@ -499,3 +499,15 @@ def test_replacing_is_tried_again_while_somebody_reads(
     playing(ROWS, state=path)
     assert len(tries) == 3
     assert path.exists()
+
+
+def test_an_account_of_ones_own_is_the_one_to_log_in_to(path: Path) -> None:
+    """As docs/bots.md says: login and server in the file; any password does."""
+    written(path, {"account": {"login": 25115284, "server": "MetaQuotes-Demo"}})
+    terminal = generated(state=path)
+    assert terminal.account == (25115284, "MetaQuotes-Demo")
+    assert terminal.initialize(login=25115284, password="4zatlbqx", server="MetaQuotes-Demo")
+    terminal.switch_account(77, "Other")
+    assert terminal.account == (25115284, "MetaQuotes-Demo")  # of the file, whoever is in
+    assert terminal.initialize(login=1, password="x", server="MetaQuotes-Demo") is False
+    assert terminal.last_error()[0] == -6
